@@ -1,0 +1,104 @@
+"""The router process: `python -m router`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import sys
+
+import uvicorn
+from tenacity import retry, retry_if_exception_type, wait_fixed
+
+from router import config as configuration
+from router.api.app import Services, create_app
+from router.config import Config
+from router.controller import Controller
+from router.environment import Address, Environment
+from router.errors import ConfigError, StoreUnavailable
+from router.readiness import HttpProbe
+from router.runtimes.base import Runtime
+from router.runtimes.docker import DockerRuntime
+from router.runtimes.process import ProcessRuntime
+from router.store.fleet import FleetStore
+
+log = logging.getLogger("router")
+
+
+async def serve(environment: Environment, config: Config) -> None:
+    """Run the router until SIGTERM or SIGINT. The engines go on running."""
+    store = FleetStore(environment.redis_url)
+    probe = HttpProbe()
+    runtime: Runtime = (
+        DockerRuntime(config.models)
+        if config.settings.runtime == "docker"
+        else ProcessRuntime(config.models, environment.state_dir)
+    )
+    controller = Controller(config, store, runtime, probe)
+    server = _Server(create_app(Services(config, store, controller, runtime, await _token(store))), environment.listen)
+    acting = asyncio.create_task(controller.run(), name="controller")
+    serving = asyncio.create_task(server.serve(), name="api")
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopped = asyncio.create_task(stopping.wait(), name="stop-signal")
+    try:
+        await asyncio.wait({acting, serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if acting.done():
+            acting.result()  # a controller that ends by itself has failed: say why and let the supervisor start anew
+    finally:
+        server.should_exit = True
+        acting.cancel()
+        stopped.cancel()
+        await asyncio.gather(acting, serving, stopped, return_exceptions=True)
+        await runtime.close()
+        await probe.close()
+        with contextlib.suppress(StoreUnavailable):
+            await store.close()
+
+
+@retry(retry=retry_if_exception_type(StoreUnavailable), wait=wait_fixed(0.3))
+async def _token(store: FleetStore) -> str:
+    return await store.share_api_token(secrets.token_urlsafe(32))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the router's order of shutdown is its own."""
+
+    def __init__(self, app: object, listen: Address) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]
+                host=listen.host,
+                port=listen.port,
+                uds=listen.uds,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=2,
+                lifespan="off",
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+def main() -> int:
+    """Exit code 2 when the configuration cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every probe
+    try:
+        environment = Environment.read(default_listen="127.0.0.1:8010")
+        config = configuration.load(environment.config)
+    except ConfigError as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+    asyncio.run(serve(environment, config))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

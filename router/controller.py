@@ -1,0 +1,325 @@
+"""The one loop that acts: read a snapshot, decide, carry out, wait for something to change.
+
+While it holds the GPU lock, a controller owns five tasks (rounds, lock renewal, nudges, runtime events, dead workers)
+and one for each engine that is being started or stopped. When the lock or Redis is lost all of them end, the engines go on,
+and the next holder takes everything up from what Redis and the runtime say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Coroutine
+from typing import Any
+
+from router import scheduler
+from router.config import Config, ModelSpec
+from router.errors import (
+    EngineMissing,
+    Fenced,
+    HearthError,
+    ModelNeverFits,
+    RuntimeUnavailable,
+    ServiceUnavailable,
+    StoreUnavailable,
+)
+from router.gpu_lock import RENEWAL, GpuLock
+from router.operations import Operation, Operations
+from router.readiness import Probe
+from router.runtimes.base import Exited, Instance, Lost, Regained, Runtime, Started
+from router.scheduler import CloseGate, Grant, OpenGate, Refuse, Snapshot, Start, Stop
+from router.store.fleet import FleetStore
+from router.store.state import FleetState, ModelState, Phase
+
+log = logging.getLogger(__name__)
+
+_STANDBY_PAUSE = 0.3
+_VOID_INTERVAL = 2.0
+_TROUBLE_PAUSE = 1.0
+_NOT_ASKED = "the runtime has not been asked yet"
+#: An expectation is written again when it is off by more than this (s, and as a share).
+_EXPECTATION_SLACK = (1.0, 0.1)
+
+
+class LockLost(HearthError):
+    """Another router acts now, or this one could not renew its lock in time."""
+
+
+class Controller:
+    """Runs the fleet while it holds the lock; stands by otherwise."""
+
+    def __init__(self, config: Config, store: FleetStore, runtime: Runtime, probe: Probe) -> None:
+        self._specs = config.models
+        self._room = {name: gpu.memory - gpu.reserve for name, gpu in config.settings.gpus.items()}
+        self._store = store
+        self._runtime = runtime
+        self.lock = GpuLock(store, secrets.token_hex(6))
+        self._operations = Operations(config, store, self.lock, runtime, probe, self._note_trouble)
+        self._running: dict[str, Operation] = {}
+        self._stir = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self.trouble = _NOT_ASKED
+        self._watching = False
+        self._expected: dict[str, tuple[str, float]] = {}
+
+    async def run(self) -> None:
+        """Act whenever the lock can be had, until cancelled."""
+        while True:
+            try:
+                if await self.lock.take():
+                    log.info("acting as %s", self.lock.holder)
+                    await self._act()
+            except* (StoreUnavailable, Fenced, LockLost) as group:
+                log.warning("standing by: %s", "; ".join(str(error) for error in _leaves(group)))
+            except* asyncio.CancelledError:
+                with contextlib.suppress(StoreUnavailable):
+                    await self.lock.drop()
+                raise
+            await asyncio.sleep(_STANDBY_PAUSE)
+
+    async def _act(self) -> None:
+        self._running.clear()
+        self._expected.clear()
+        self.trouble, self._watching = _NOT_ASKED, False
+        async with asyncio.TaskGroup() as self._group:
+            for task in (self._keep_lock, self._heed_nudges, self._watch_runtime, self._void_workers, self._rounds):
+                self._group.create_task(task(), name=f"controller{task.__name__}")
+
+    # --- rounds
+
+    async def _rounds(self) -> None:
+        while True:
+            pause = await self._round()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stir.wait(), pause)
+            self._stir.clear()
+
+    async def _round(self) -> float | None:
+        """One decision, carried out. Returns the seconds until the next one is due by itself."""
+        if self.trouble and self._watching:
+            await self._reconcile(list(self._specs))
+        state = await self._store.snapshot(list(self._specs))
+        snapshot = Snapshot(self._specs, self._room, state)
+        decision = scheduler.decide(snapshot)
+        actions: list[scheduler.Action] = list(decision.actions)
+        await self._refuse_unknown_models(state)
+        if self.trouble:
+            await self._refuse_what_needs_the_runtime(state)
+            actions = [action for action in actions if isinstance(action, Grant | OpenGate | Refuse)]
+        else:
+            self._take_up(state)
+        for action in actions:
+            await self._carry_out(action, state)
+        if actions:
+            self._stir.set()
+        await self._tell_expectations(snapshot)
+        if self.trouble:
+            return _TROUBLE_PAUSE
+        return None if decision.look_again_at is None else decision.look_again_at - state.now
+
+    async def _carry_out(self, action: scheduler.Action, state: FleetState) -> None:
+        holder, name = self.lock.holder, action.model
+        match action:
+            case Grant(_, requests):
+                await self._store.grant(holder, name, requests)
+            case Start():
+                await self._store.move(holder, name, [Phase.ASLEEP, Phase.FAILED], Phase.STARTING, event="starting")
+            case Stop(_, reason, force):
+                if (operation := self._running.get(name)) and operation.kind is Phase.STARTING and operation.task:
+                    operation.task.cancel()
+                await self._store.move(
+                    holder,
+                    name,
+                    [Phase.STARTING, Phase.READY, Phase.DRAINING],
+                    Phase.STOPPING,
+                    event="stopping",
+                    detail=reason,
+                    idle=not force,
+                    fields={"failures": 0},
+                )
+            case CloseGate(_, reason):
+                await self._store.move(holder, name, [Phase.READY], Phase.DRAINING, event="draining", detail=reason)
+            case OpenGate():
+                await self._store.move(holder, name, [Phase.DRAINING], Phase.READY, event="reopened")
+            case Refuse(_, requests):
+                refusal = ModelNeverFits(
+                    f"Model {name!r} needs more memory than its GPU has for models. Lower its memory in the "
+                    "configuration, or its GPU's reserve.",
+                    model=name,
+                    phase=state.models[name].phase,
+                )
+                await self._store.refuse(holder, refusal, requests)
+
+    def _take_up(self, state: FleetState) -> None:
+        """Begin the operation that a phase calls for, if none is under way: new ones and those of an earlier router."""
+        for name, model in state.models.items():
+            if name in self._running:
+                continue
+            if model.phase is Phase.STARTING:
+                operation = Operation(Phase.STARTING)
+                self._begin(name, operation, self._operations.start(self._specs[name], model, operation))
+            elif model.phase is Phase.STOPPING:
+                self._begin(name, Operation(Phase.STOPPING), self._operations.stop(self._specs[name], model))
+
+    def _begin(self, name: str, operation: Operation, work: Coroutine[Any, Any, None]) -> None:
+        if self._group is None:
+            raise RuntimeError("operations run only while this router acts")
+        operation.task = self._group.create_task(work, name=f"{operation.kind}-{name}")
+        self._running[name] = operation
+
+        def done(_: asyncio.Task[None]) -> None:
+            if self._running.get(name) is operation:
+                del self._running[name]
+            self._stir.set()
+
+        operation.task.add_done_callback(done)
+
+    async def _refuse_unknown_models(self, state: FleetState) -> None:
+        unknown = [request.id for request in state.line if request.model not in self._specs]
+        if unknown:
+            message = (
+                "The gateway knows a model that the router does not: restart both after a change of configuration."
+            )
+            await self._store.refuse(self.lock.holder, ServiceUnavailable(message, retry_after=30.0), unknown)
+
+    async def _refuse_what_needs_the_runtime(self, state: FleetState) -> None:
+        able = (Phase.READY, Phase.DRAINING, Phase.STARTING)
+        stuck = [
+            request.id
+            for request in state.line
+            if request.model in state.models and state.models[request.model].phase not in able
+        ]
+        if stuck:
+            message = f"No model can be woken now: {self.trouble}."
+            await self._store.refuse(self.lock.holder, ServiceUnavailable(message, retry_after=5.0), stuck)
+
+    async def _tell_expectations(self, snapshot: Snapshot) -> None:
+        """Write when each model is expected to answer, for callers to be told; only what has changed noticeably."""
+        now = snapshot.state.now
+        waited_for = {request.model for request in snapshot.state.line}
+        for name, seconds in scheduler.forecast(snapshot).items():
+            moving = name in waited_for or snapshot.state.models[name].phase is Phase.STARTING
+            kind, value = ("at", now + seconds) if moving else ("in", seconds)
+            known_kind, known = self._expected.get(name, ("", 0.0))
+            slack, share = _EXPECTATION_SLACK
+            if kind == known_kind and abs(value - known) <= max(slack, share * seconds):
+                continue
+            self._expected[name] = (kind, value)
+            milliseconds = round(value * 1000)
+            await self._store.set_fields(
+                name,
+                {
+                    "expected_at": milliseconds if moving else "",
+                    "expected_in": "" if moving else milliseconds,
+                },
+            )
+
+    # --- what happens outside
+
+    async def _keep_lock(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL)
+            if not await self.lock.keep():
+                raise LockLost("the GPU lock was lost")
+
+    async def _heed_nudges(self) -> None:
+        async for _ in self._store.nudges():
+            self._stir.set()
+
+    async def _void_workers(self) -> None:
+        while True:
+            if voided := await self._store.void_dead_workers():
+                log.warning("ended %d requests of gateway workers that are gone", voided)
+            await asyncio.sleep(_VOID_INTERVAL)
+
+    async def _watch_runtime(self) -> None:
+        async for event in self._runtime.watch():
+            match event:
+                case Regained():
+                    self._watching = True
+                    await self._reconcile(list(self._specs))
+                case Lost(reason):
+                    self._watching = False
+                    self._note_trouble(reason)
+                    await self._store.set_trouble(reason)
+                case Started(name):
+                    await self._reconcile([name])
+                case Exited(name, _):
+                    await self._on_exit(name)
+
+    def _note_trouble(self, reason: str) -> None:
+        self.trouble = reason
+        self._stir.set()
+
+    async def _on_exit(self, name: str) -> None:
+        if operation := self._running.get(name):
+            operation.exited.set()
+            return
+        state = await self._store.snapshot([name])
+        if state.models[name].phase in (Phase.READY, Phase.DRAINING):
+            await self._operations.ended(self._specs[name], state.models[name], state.now)
+            self._stir.set()
+
+    async def _reconcile(self, names: list[str]) -> None:
+        """Bring the phases in line with what really runs. Nothing is started while this is not done."""
+        try:
+            instances = {name: await self._inspect(self._specs[name]) for name in names}
+        except RuntimeUnavailable as error:
+            self._note_trouble(str(error))
+            return
+        for name, instance in instances.items():
+            if operation := self._running.get(name):
+                operation.exited.set()
+                continue
+            state = await self._store.snapshot(list(self._specs))
+            await self._adopt(name, instance, state)
+        if set(names) == set(self._specs):
+            self.trouble = ""
+            await self._store.set_trouble("")
+        self._stir.set()
+
+    async def _inspect(self, spec: ModelSpec) -> Instance:
+        try:
+            return await self._runtime.inspect(spec)
+        except EngineMissing as error:
+            log.warning("%s: %s", spec.name, error)
+            return Instance(running=False)
+
+    async def _adopt(self, name: str, instance: Instance, state: FleetState) -> None:
+        model, spec = state.models[name], self._specs[name]
+        if not instance.running:
+            if model.phase in (Phase.READY, Phase.DRAINING):
+                await self._operations.ended(spec, model, state.now)
+            return
+        restarted = instance.started_at is not None and instance.started_at > model.since + 1.0
+        if model.phase in (Phase.READY, Phase.DRAINING) and not restarted:
+            return
+        if model.phase in (Phase.STARTING, Phase.STOPPING):
+            return  # the next round takes it up
+        target, detail = _place_for(name, model, Snapshot(self._specs, self._room, state))
+        await self._store.move(self.lock.holder, name, [model.phase], target, event="adopted", detail=detail)
+
+
+def _place_for(name: str, model: ModelState, snapshot: Snapshot) -> tuple[Phase, str]:
+    """What becomes of an engine that somebody else has started."""
+    if model.phase in (Phase.READY, Phase.DRAINING):
+        return Phase.STARTING, "it was restarted by somebody else"
+    if scheduler.fits_now(snapshot, name):
+        return Phase.STARTING, "it was running already"
+    return Phase.STOPPING, "it was started by somebody else and does not fit beside what runs"
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+
+    def visit(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                visit(inner)
+        else:
+            leaves.append(error)
+
+    visit(group)
+    return leaves

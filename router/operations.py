@@ -1,0 +1,211 @@
+"""Starting and stopping one engine: the steps that take time, each written to the store when it is done.
+
+An operation may be cancelled at any point (the lock is lost, the router stops). It leaves its phase as it is, and the
+next router takes it up from there: starting what runs and stopping what is stopped do nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from router.config import Config, ModelSpec
+from router.errors import (
+    EngineError,
+    EngineMissing,
+    EngineStartFailed,
+    EngineStopFailed,
+    ModelFailed,
+    RuntimeUnavailable,
+)
+from router.gpu_lock import GpuLock
+from router.quantities import format_duration
+from router.readiness import Probe, until_healthy
+from router.runtimes.base import Instance, Runtime
+from router.store.fleet import FleetStore
+from router.store.state import ModelState, Phase
+
+log = logging.getLogger(__name__)
+
+#: Lines of an engine's log kept with its failure.
+LOG_LINES = 20
+#: A model that was ready for this long (s) and then ends has not failed to start.
+PROVEN_AFTER = 60.0
+_STOP_RETRY = 5.0
+#: Weight of the newest measurement of a load or unload time.
+_NEWEST = 0.5
+
+
+@dataclass(slots=True)
+class Operation:
+    """A start or stop under way. exited: set when the engine may have ended, so that it is looked at."""
+
+    kind: Phase
+    exited: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Operations:
+    """Carries out starts and stops. on_trouble hears when the runtime cannot be asked."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: FleetStore,
+        lock: GpuLock,
+        runtime: Runtime,
+        probe: Probe,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._lock = lock
+        self._runtime = runtime
+        self._probe = probe
+        self._on_trouble = on_trouble
+
+    async def start(self, spec: ModelSpec, state: ModelState, operation: Operation) -> None:
+        """From starting to ready, or to failed. Its phase is `starting` already."""
+        began = time.monotonic()
+        try:
+            instance = await self._runtime.inspect(spec)
+            loading_for = max(0.0, time.time() - (instance.started_at or 0.0)) if instance.running else 0.0
+            began -= min(loading_for, spec.start_timeout)
+            async with asyncio.timeout(max(spec.start_timeout - loading_for, 1.0)):
+                if not instance.running:
+                    if not self._lock.may_act:
+                        return
+                    await self._runtime.start(spec)
+                await self._until_ready(spec, operation, loading_for)
+        except TimeoutError:
+            limit = format_duration(spec.start_timeout)
+            await self.fail(spec, f"it was not healthy within {limit} of its start", stopped=False)
+        except RuntimeUnavailable as error:
+            self._on_trouble(str(error))
+        except EngineError as error:
+            await self.fail(spec, str(error), stopped=True)
+        else:
+            took = time.monotonic() - began
+            await self._store.move(
+                self._lock.holder,
+                spec.name,
+                [Phase.STARTING],
+                Phase.READY,
+                event="ready",
+                detail=f"after {format_duration(took)}",
+                fields={"load_ms": _learn(state.load_seconds, took), "wanted": "", "error": "", "log": "[]"},
+            )
+
+    async def _until_ready(self, spec: ModelSpec, operation: Operation, loading_for: float) -> None:
+        """Return when the engine is healthy. Raises EngineStartFailed when it ends first."""
+        healthy = asyncio.ensure_future(until_healthy(self._probe, spec.health_url, loading_for))
+        try:
+            while not healthy.done():
+                operation.exited.clear()
+                with contextlib.suppress(RuntimeUnavailable):
+                    instance = await self._runtime.inspect(spec)
+                    if not instance.running:
+                        raise EngineStartFailed(f"it ended while it loaded ({describe_exit(instance)})")
+                exited = asyncio.ensure_future(operation.exited.wait())
+                try:
+                    await asyncio.wait({healthy, exited}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    exited.cancel()
+        finally:
+            healthy.cancel()
+
+    async def stop(self, spec: ModelSpec, state: ModelState) -> None:
+        """From stopping to asleep, or to failed when the stop ends a start that failed. `state` is the one at the
+        beginning of the stop."""
+        began = time.monotonic()
+        while True:
+            if not self._lock.may_act:
+                return
+            try:
+                await self._runtime.stop(spec)
+                break
+            except EngineMissing:
+                break
+            except RuntimeUnavailable as error:
+                self._on_trouble(str(error))
+                return
+            except EngineStopFailed as error:  # it still holds its memory, so it stays "stopping"
+                log.error("%s: %s; trying again in %s", spec.name, error, format_duration(_STOP_RETRY))
+                await asyncio.sleep(_STOP_RETRY)
+        took = time.monotonic() - began
+        await self._store.move(
+            self._lock.holder,
+            spec.name,
+            [Phase.STOPPING],
+            Phase.FAILED if state.retry_at > state.since else Phase.ASLEEP,
+            event="stopped",
+            detail=f"after {format_duration(took)}",
+            fields={"unload_ms": _learn(state.unload_seconds, took), "sleep": ""},
+        )
+
+    async def ended(self, spec: ModelSpec, state: ModelState, now: float) -> None:
+        """An engine that was ready is gone by itself. now: seconds on the store's clock."""
+        with contextlib.suppress(RuntimeUnavailable, EngineMissing):
+            instance = await self._runtime.inspect(spec)
+            if instance.running:
+                return
+            lived = now - state.since
+            why = f"it ended by itself ({describe_exit(instance)})"
+            if lived < PROVEN_AFTER:
+                await self.fail(spec, f"{why}, {format_duration(lived)} after it was ready", stopped=True)
+                return
+            log.warning("%s: %s", spec.name, why)
+            await self._store.move(
+                self._lock.holder,
+                spec.name,
+                [Phase.READY, Phase.DRAINING],
+                Phase.ASLEEP,
+                event="died",
+                detail=why,
+                fields={"error": why, "log": json.dumps(await self._last_lines(spec)), "failures": 0, "sleep": ""},
+            )
+
+    async def fail(self, spec: ModelSpec, why: str, *, stopped: bool) -> None:
+        """Tell everyone who waits, and let the model cool down."""
+        log.error("%s failed: %s", spec.name, why)
+        refusal = ModelFailed(
+            f"Model {spec.name!r} could not be started: {why}.",
+            model=spec.name,
+            phase=Phase.FAILED,
+            log=await self._last_lines(spec),
+        )
+        cooldown = self._config.settings.cooldown
+        await self._store.fail(
+            self._lock.holder,
+            spec.name,
+            refusal,
+            error=why,
+            first=cooldown.first,
+            longest=cooldown.longest,
+            stopped=stopped,
+        )
+
+    async def _last_lines(self, spec: ModelSpec) -> tuple[str, ...]:
+        try:
+            return await self._runtime.logs(spec, LOG_LINES)
+        except (RuntimeUnavailable, EngineError):
+            return ()
+
+
+def describe_exit(instance: Instance) -> str:
+    """How an engine ended, for people. vLLM ends with code 0 also when its core has crashed, so 0 is no good news."""
+    if instance.out_of_memory:
+        return "killed for want of memory"
+    if instance.exit_code is None:
+        return "exit code unknown"
+    return f"exit code {instance.exit_code}"
+
+
+def _learn(known: float | None, measured: float) -> int:
+    """Milliseconds: a moving average of a duration."""
+    return round(1000 * (measured if known is None else known * (1 - _NEWEST) + measured * _NEWEST))

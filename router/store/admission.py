@@ -1,0 +1,337 @@
+"""The gateway's side of the store: a request asks for its model, waits for it, and ends.
+
+One `Admission` serves one gateway worker. It owns the worker's heartbeat, its inbox of verdicts, and the list of
+requests that have to be ended in Redis, so that a lease ends however its request did, also when Redis was away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.errors import (
+    REFUSALS,
+    CallerLimit,
+    ModelFailed,
+    Refusal,
+    ServiceUnavailable,
+    StoreUnavailable,
+    WaitBoundExceeded,
+)
+from router.store import keys
+from router.store.connection import Scripts, connect, translated
+
+log = logging.getLogger(__name__)
+
+#: Seconds between heartbeats, and after how many without one a worker's leases are void.
+HEARTBEAT = 2.0
+WORKER_LIFE = 10.0
+#: Seconds that waiting requests bear with a Redis that is away, and all requests with a router that is.
+REDIS_PATIENCE = 1.5
+ROUTER_PATIENCE = 30.0
+_INBOX_BLOCK = 1.0
+_RETRY_PAUSE = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request's way through admission. caller: hash of its key. started: monotonic seconds of its lease."""
+
+    model: str
+    caller: str = ""
+    alias: str = ""
+    stream: bool = False
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    entry: str = ""
+    since: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    started: float | None = None
+    completed: bool = False
+    admitting: asyncio.Future[Any] | None = None
+    verdict: asyncio.Future[Refusal | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def leased(self) -> bool:
+        return self.started is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request stands. position: 1 is next, 0 is not in line. expected_seconds: None when nothing is known."""
+
+    phase: str
+    position: int
+    expected_seconds: float | None
+
+
+class Admission:
+    """Admission of requests for one gateway worker; `start` before use, `close` at the end."""
+
+    def __init__(self, redis_url: str, worker: str | None = None) -> None:
+        self.worker = worker or uuid.uuid4().hex[:12]
+        self._redis = connect(redis_url)
+        self._inbox = connect(redis_url, answer_timeout=_INBOX_BLOCK + 1.0, connections=2)
+        self._scripts = Scripts(self._redis)
+        self._tickets: dict[str, Ticket] = {}
+        self._ended: deque[Ticket] = deque()
+        self._something_ended = asyncio.Event()
+        self._suspicion = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last_verdict = "0-0"
+
+    async def start(self) -> None:
+        """Start the worker's own tasks. Works without Redis too: requests then get 503 until it is there."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._register()
+        loops = {"heartbeat": self._beat, "inbox": self._listen, "ends": self._end_all}
+        self._tasks = [asyncio.create_task(loop(), name=f"admission-{name}") for name, loop in loops.items()]
+
+    async def close(self) -> None:
+        """Say goodbye: what this worker still holds is void."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):
+            await self._scripts.run("void", self.worker)
+        await self._redis.aclose()
+        await self._inbox.aclose()
+
+    @property
+    def leases(self) -> int:
+        """Requests of this worker that hold a lease now."""
+        return sum(ticket.leased for ticket in self._tickets.values())
+
+    @property
+    def waiting(self) -> int:
+        """Requests of this worker that wait now."""
+        return len(self._tickets) - self.leases
+
+    async def acquire(self, ticket: Ticket, *, limit: float | None, bound: float) -> None:
+        """Return once the ticket has a lease on its model.
+
+        limit: seconds that the caller is willing to wait (0: not at all; None: as long as it takes).
+        bound: seconds that the configuration allows. Raises a Refusal; StoreUnavailable when Redis is away.
+        Whatever happens, `end` must be called afterwards.
+        """
+        patience = bound if limit is None else min(limit, bound)
+        if not ticket.entry:
+            ticket.entry = json.dumps(
+                {
+                    "model": ticket.model,
+                    "worker": self.worker,
+                    "caller": ticket.caller,
+                    "alias": ticket.alias,
+                    "stream": ticket.stream,
+                }
+            )
+        self._tickets[ticket.id] = ticket
+        answer = await self._admit(ticket, patience)
+        if answer[0] == "lost":
+            await self._register()
+            answer = await self._admit(ticket, patience)
+        match answer:
+            case ["go"]:
+                ticket.started = time.monotonic()
+                return
+            case ["wait", _]:
+                await self._wait(ticket, patience, by_caller=limit is not None and limit <= bound)
+                return
+        raise await self._refusal(ticket, answer)
+
+    async def _admit(self, ticket: Ticket, patience: float) -> list[Any]:
+        # A caller that is cancelled here must not leave a lease behind: the question is asked to its end, and `end` waits.
+        ticket.admitting = asyncio.ensure_future(
+            self._scripts.run(
+                "admit",
+                ticket.id,
+                ticket.model,
+                self.worker,
+                ticket.entry,
+                int(patience * 1000),
+                int(ROUTER_PATIENCE * 1000),
+            )
+        )
+        answer: list[Any] = await asyncio.shield(ticket.admitting)
+        return answer
+
+    async def _wait(self, ticket: Ticket, patience: float, *, by_caller: bool) -> None:
+        try:
+            refusal = await asyncio.wait_for(asyncio.shield(ticket.verdict), patience)
+        except TimeoutError:
+            place = await self.place(ticket)
+            kind, why = (
+                (CallerLimit, "the wait limit of this request has passed; ask again, or allow a longer wait")
+                if by_caller
+                else (
+                    WaitBoundExceeded,
+                    "the longest wait that this server allows has passed; ask again later",
+                )
+            )
+            raise kind(
+                f"Model {ticket.model!r} is {place.phase}: {why}.",
+                model=ticket.model,
+                phase=place.phase,
+                position=place.position or None,
+                expected_seconds=place.expected_seconds,
+                retry_after=place.expected_seconds if place.expected_seconds is not None else 5.0,
+            ) from None
+        if refusal is not None:
+            raise refusal
+        ticket.started = time.monotonic()
+
+    async def _refusal(self, ticket: Ticket, answer: list[Any]) -> Refusal:
+        model = ticket.model
+        match answer:
+            case ["cooling", milliseconds, error, log_lines]:
+                return ModelFailed(
+                    f"Model {model!r} failed: {error}. It is left alone for a while; try again then.",
+                    model=model,
+                    phase="failed",
+                    retry_after=int(milliseconds) / 1000,
+                    log=tuple(json.loads(log_lines)),
+                )
+            case ["away", "router"]:
+                return ServiceUnavailable(
+                    "The router is not running, so no model can be woken. Models that are awake still answer.",
+                    model=model,
+                    retry_after=5.0,
+                )
+            case ["away", reason]:
+                return ServiceUnavailable(
+                    f"Model {model!r} cannot be woken now: {reason}.", model=model, retry_after=5.0
+                )
+            case ["busy", phase, place]:
+                here = await self.place(ticket)
+                return CallerLimit(
+                    f"Model {model!r} is {phase} and this request does not wait. Ask again, or allow a wait.",
+                    model=model,
+                    phase=str(phase),
+                    position=int(place),
+                    expected_seconds=here.expected_seconds,
+                    retry_after=here.expected_seconds if here.expected_seconds is not None else 5.0,
+                )
+        raise StoreUnavailable(f"unexpected answer from the store: {answer!r}")
+
+    async def place(self, ticket: Ticket) -> Place:
+        """Where the ticket stands now. Raises StoreUnavailable."""
+        phase, position, expected = await self._scripts.run("place", ticket.id, ticket.model)
+        return Place(str(phase), int(position), int(expected) / 1000 if int(expected) >= 0 else None)
+
+    def end(self, ticket: Ticket) -> None:
+        """The request is over. Never fails and never blocks: the store hears of it as soon as it can."""
+        if self._tickets.pop(ticket.id, None) is not None:
+            self._ended.append(ticket)
+            self._something_ended.set()
+
+    async def api_token(self) -> str | None:
+        """What proves to the router that a call comes from a gateway; None while no router has run."""
+        async with translated():
+            token: str | None = await self._redis.get(keys.API_TOKEN)
+            return token
+
+    # --- the worker's own tasks
+
+    async def _end_all(self) -> None:
+        while True:
+            await self._something_ended.wait()
+            self._something_ended.clear()
+            batch = [self._ended.popleft() for _ in range(min(len(self._ended), 500))]
+            for ticket in batch:
+                if ticket.admitting is not None:
+                    await asyncio.wait([ticket.admitting])
+                    if not ticket.admitting.cancelled():
+                        ticket.admitting.exception()  # seen: its caller has left or was told
+            now = time.monotonic()
+            arguments: list[str | int] = []
+            for ticket in batch:
+                ran = int((now - ticket.started) * 1000) if ticket.started is not None and ticket.completed else -1
+                arguments += [ticket.id, ticket.model, ran]
+            try:
+                await self._scripts.run("end", *arguments)
+            except StoreUnavailable:
+                self._ended.extendleft(reversed(batch))
+                self._suspicion.set()
+                await asyncio.sleep(_RETRY_PAUSE)
+            if self._ended:
+                self._something_ended.set()
+
+    async def _listen(self) -> None:
+        inbox = keys.inbox(self.worker)
+        while True:
+            try:
+                async with translated():
+                    answer = await self._inbox.xread(
+                        {inbox: self._last_verdict}, count=500, block=int(_INBOX_BLOCK * 1000)
+                    )
+            except StoreUnavailable:
+                self._suspicion.set()
+                await asyncio.sleep(_RETRY_PAUSE)
+                continue
+            for _, messages in answer or []:
+                for message_id, fields in messages:
+                    self._last_verdict = message_id
+                    self._deliver(fields)
+
+    def _deliver(self, fields: dict[str, str]) -> None:
+        ticket = self._tickets.get(fields["id"])
+        if ticket is None or ticket.verdict.done():
+            return
+        if fields["verdict"] == "go":
+            ticket.verdict.set_result(None)
+            return
+        detail = json.loads(fields["detail"])
+        kind = REFUSALS.get(detail.pop("kind", ""), ServiceUnavailable)
+        detail["log"] = tuple(detail.get("log") or ())
+        ticket.verdict.set_result(kind(model=ticket.model, **detail))
+
+    async def _beat(self) -> None:
+        away_since: float | None = None
+        while True:
+            try:
+                async with translated():
+                    known = await self._redis.pexpire(keys.worker(self.worker), int(WORKER_LIFE * 1000))
+                if not known:
+                    await self._register()
+                if away_since is not None:
+                    log.info("Redis is back")
+                away_since = None
+            except StoreUnavailable as error:
+                now = time.monotonic()
+                if away_since is None:
+                    log.warning("%s", error)
+                    away_since = now
+                if now - away_since >= REDIS_PATIENCE:
+                    self._give_up_waiting()
+                await asyncio.sleep(_RETRY_PAUSE)
+                continue
+            self._suspicion.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._suspicion.wait(), HEARTBEAT)
+
+    def _give_up_waiting(self) -> None:
+        for ticket in self._tickets.values():
+            if not ticket.leased and not ticket.verdict.done():
+                ticket.verdict.set_result(
+                    ServiceUnavailable("Redis is away; try again in a moment.", model=ticket.model, retry_after=2.0)
+                )
+
+    async def _register(self) -> None:
+        """Tell Redis of this worker and of all that it holds; needed at the start and after Redis lost its data."""
+        arguments: list[str | int] = []
+        for ticket in self._tickets.values():
+            refused = ticket.verdict.done() and not ticket.leased
+            if ticket.admitting is not None and ticket.admitting.done() and not refused:
+                arguments += [
+                    "lease" if ticket.leased else "wait",
+                    ticket.id,
+                    ticket.model,
+                    ticket.since,
+                    ticket.entry,
+                ]
+        await self._scripts.run("register", self.worker, int(WORKER_LIFE * 1000), *arguments)

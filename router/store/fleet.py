@@ -1,0 +1,216 @@
+"""The router's side of the store. Every write carries the fencing token; a late one raises Fenced and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from router.errors import Refusal
+from router.store import keys
+from router.store.connection import Scripts, connect, translated
+from router.store.state import FleetState, Lease, ModelState, Phase, Waiting
+
+
+class FleetStore:
+    """Reads and writes of the fleet's state. All times that it takes and gives are seconds."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = connect(redis_url)
+        self._scripts = Scripts(self._redis)
+        self._url = redis_url
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    # --- reading
+
+    async def snapshot(self, models: Sequence[str]) -> FleetState:
+        """One consistent read of `models` and the line. Raises StoreUnavailable."""
+        now, states, line = await self._scripts.run("snapshot", *models)
+        return FleetState(
+            now=int(now) / 1000,
+            models={
+                name: _model_state(states[2 * index], int(states[2 * index + 1])) for index, name in enumerate(models)
+            },
+            line=tuple(
+                Waiting(id=line[index], joined=float(line[index + 1]) / 1000, **json.loads(line[index + 2]))
+                for index in range(0, len(line), 3)
+            ),
+        )
+
+    async def leases(self, models: Iterable[str]) -> list[Lease]:
+        """All requests in flight, oldest first."""
+        found: list[Lease] = []
+        async with translated():
+            for model in models:
+                for lease_id, value in (await self._redis.hgetall(keys.leases(model))).items():
+                    since, _, entry = value.partition("|")
+                    found.append(Lease(id=lease_id, since=int(since) / 1000, **json.loads(entry)))
+        return sorted(found, key=lambda lease: lease.since)
+
+    async def nudges(self) -> AsyncIterator[None]:
+        """Yields when the state has changed in a way that the controller must see, and once at the start.
+        Raises StoreUnavailable when the connection ends."""
+        redis = connect(self._url, connections=2)
+        try:
+            async with translated(), redis.pubsub() as channel:
+                await channel.subscribe(keys.NUDGE)
+                yield
+                while True:
+                    message = await channel.get_message(ignore_subscribe_messages=True, timeout=30.0)
+                    if message is not None:
+                        yield
+                    else:
+                        await channel.ping()
+        finally:
+            await redis.aclose()
+
+    async def events(self, after: str, *, block: float | None = None, count: int = 100) -> list[dict[str, str]]:
+        """Events after the stream id `after` ("-": the last `count`, oldest first), each with its id as `id`.
+        With `block`, waits up to that many seconds for the next one."""
+        async with translated():
+            if after == "-":
+                rows = list(reversed(await self._redis.xrevrange(keys.EVENTS, count=count)))
+            elif block is None:
+                rows = await self._redis.xrange(keys.EVENTS, min=f"({after}", count=count)
+            else:
+                answer = await self._redis.xread({keys.EVENTS: after}, count=count, block=max(1, int(block * 1000)))
+                rows = answer[0][1] if answer else []
+        return [{"id": event_id, **fields} for event_id, fields in rows]
+
+    # --- the GPU lock
+
+    async def take_lock(self, router: str, life: float) -> str | None:
+        """The holder string when the lock was free, else None."""
+        holder: str | None = await self._scripts.run("lock", "take", router, "", int(life * 1000))
+        return holder
+
+    async def keep_lock(self, holder: str, life: float) -> bool:
+        return bool(await self._scripts.run("lock", "keep", "", holder, int(life * 1000)))
+
+    async def drop_lock(self, holder: str) -> bool:
+        return bool(await self._scripts.run("lock", "drop", "", holder, 0))
+
+    # --- what the acting router writes
+
+    async def grant(self, holder: str, model: str, ids: Sequence[str]) -> int:
+        """Leases for these waiting requests, if the model is still ready. Returns how many."""
+        return int(await self._scripts.run("grant", holder, model, *ids))
+
+    async def refuse(self, holder: str, refusal: Refusal, ids: Sequence[str]) -> int:
+        """Take these requests out of the line and tell their callers why."""
+        return int(await self._scripts.run("refuse", holder, json.dumps(_detail(refusal)), *ids))
+
+    async def move(
+        self,
+        holder: str,
+        model: str,
+        source: Sequence[Phase],
+        target: Phase,
+        *,
+        event: str,
+        detail: str = "",
+        idle: bool = False,
+        fields: Mapping[str, str | int] | None = None,
+    ) -> bool:
+        """Change a model's phase if it is one of `source` (and, with `idle`, has no lease). True when it was done."""
+        flat: list[str | int] = [part for pair in (fields or {}).items() for part in pair]
+        done = await self._scripts.run("move", holder, model, ",".join(source), target, int(idle), event, detail, *flat)
+        return bool(done)
+
+    async def fail(
+        self, holder: str, model: str, refusal: Refusal, *, error: str, first: float, longest: float, stopped: bool
+    ) -> float:
+        """Mark a model failed and tell everyone who waits for it. stopped: whether its engine is already gone.
+        Returns the seconds until it may be tried again."""
+        delay = await self._scripts.run(
+            "fail",
+            holder,
+            model,
+            error,
+            json.dumps(refusal.log),
+            json.dumps(_detail(refusal)),
+            int(first * 1000),
+            int(longest * 1000),
+            Phase.FAILED if stopped else Phase.STOPPING,
+        )
+        return float(delay) / 1000
+
+    async def void_dead_workers(self) -> int:
+        """End the leases and places of gateway workers whose heartbeat has stopped. Returns how many."""
+        return int(await self._scripts.run("void", ""))
+
+    async def set_trouble(self, reason: str) -> None:
+        """Say why nothing can be woken now; empty when all is well."""
+        async with translated():
+            await self._redis.hset(keys.ROUTER, "trouble", reason)
+
+    async def share_api_token(self, proposal: str) -> str:
+        """The token that gateways show to routers: `proposal` if there was none yet."""
+        async with translated():
+            await self._redis.set(keys.API_TOKEN, proposal, nx=True)
+            token: str = await self._redis.get(keys.API_TOKEN)
+        return token
+
+    async def set_fields(self, model: str, fields: Mapping[str, str | int]) -> None:
+        """Learned costs and expectations: they steer nothing that could be harmed by a late write."""
+        async with translated():
+            await self._redis.hset(keys.model(model), mapping=dict(fields))
+
+    # --- what an admin asks for; the controller sees it in its next snapshot
+
+    async def ask(self, model: str, fields: Mapping[str, str | int], event: str) -> None:
+        """Record an admin's wish and nudge the controller."""
+        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(keys.PREFIX + "models", model)
+            pipe.hset(keys.model(model), mapping=dict(fields))
+            pipe.xadd(keys.EVENTS, {"event": event, "model": model, "at": await self.now_ms()}, maxlen=10_000)
+            pipe.publish(keys.NUDGE, "1")
+            await pipe.execute()
+
+    async def now_ms(self) -> int:
+        """Redis's clock in milliseconds."""
+        async with translated():
+            seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable when Redis does not answer."""
+        async with translated():
+            await self._redis.ping()
+
+
+def _detail(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "kind": type(refusal).__name__,
+        "message": refusal.message,
+        "phase": refusal.phase,
+        "retry_after": refusal.retry_after,
+        "log": list(refusal.log),
+    }
+
+
+def _model_state(flat: Sequence[str], in_flight: int) -> ModelState:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def seconds(name: str) -> float | None:
+        value = fields.get(name)
+        return float(value) / 1000 if value else None
+
+    return ModelState(
+        phase=Phase(fields.get("phase", Phase.ASLEEP)),
+        since=seconds("since") or 0.0,
+        in_flight=in_flight,
+        last_used=seconds("last_used") or 0.0,
+        pinned=fields.get("pinned") == "1",
+        wanted=seconds("wanted"),
+        sleep=fields.get("sleep", ""),
+        failures=int(fields.get("failures", 0)),
+        retry_at=seconds("retry_at") or 0.0,
+        load_seconds=seconds("load_ms"),
+        unload_seconds=seconds("unload_ms"),
+        service_seconds=seconds("service_ms"),
+        error=fields.get("error", ""),
+        log=tuple(json.loads(fields.get("log") or "[]")),
+    )

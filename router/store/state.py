@@ -1,0 +1,78 @@
+"""The shared state as plain data: phases, models, requests in line and leases. Times are seconds on Redis's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """asleep -> starting -> ready -> draining -> stopping -> asleep; failed after a start that did not work."""
+
+    ASLEEP = "asleep"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"  # its gate is closed: what runs is finished, newcomers join the line
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What Redis knows of one model.
+
+    since: when its phase began. last_used: end of its last request, or the last touch.
+    wanted: when an admin asked for it, while that is not yet done. sleep: "", "drain" or "force".
+    retry_at: a failed model is not started before. load_seconds and unload_seconds: learned, None before the first.
+    service_seconds: learned length of one request. error and log: of the last failure.
+    """
+
+    phase: Phase = Phase.ASLEEP
+    since: float = 0.0
+    in_flight: int = 0
+    last_used: float = 0.0
+    pinned: bool = False
+    wanted: float | None = None
+    sleep: str = ""
+    failures: int = 0
+    retry_at: float = 0.0
+    load_seconds: float | None = None
+    unload_seconds: float | None = None
+    service_seconds: float | None = None
+    error: str = ""
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One request in the line. caller: the hash of its key; alias: the key's name for people."""
+
+    id: str
+    model: str
+    joined: float
+    caller: str = ""
+    alias: str = ""
+    worker: str = ""
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One request in flight."""
+
+    id: str
+    model: str
+    since: float
+    caller: str = ""
+    alias: str = ""
+    worker: str = ""
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FleetState:
+    """One consistent read of everything that the scheduler decides on. `line` is oldest first."""
+
+    now: float
+    models: dict[str, ModelState]
+    line: tuple[Waiting, ...]
