@@ -1,0 +1,1 @@
+"""What makes LiteLLM's proxy wake models: loaded by the gateway process only."""

@@ -1,0 +1,160 @@
+"""The sending side of one request: LiteLLM's answer with our headers, and SSE comments until it begins.
+
+A comment commits the status 200. If LiteLLM then answers with an error, the error travels inside the stream, in the form
+that the clients of that address expect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from router.errors import Refusal
+
+Message = MutableMapping[str, Any]
+#: Gives the text of the next comment.
+Comment = Callable[[], Awaitable[str]]
+
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class Answer:
+    """Owns `send` of one request. interval: seconds of silence after which a streaming caller gets a comment."""
+
+    def __init__(self, send: Callable[[Message], Awaitable[None]], path: str, interval: float) -> None:
+        self._send = send
+        self._path = path
+        self._interval = interval
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._commenting: asyncio.Task[None] | None = None
+        self._begun = False  # LiteLLM's answer has begun
+        self._committed = False  # we have sent the status, for the sake of a comment
+        self._late_error: bytearray | None = None
+        self._muted = False
+        self.complete = False
+
+    def set_headers(self, headers: dict[str, str]) -> None:
+        """Headers for the answer, whatever it will be."""
+        self._headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+
+    def mute(self) -> None:
+        """LiteLLM's answer is not wanted any more; ours follows."""
+        self._muted = True
+
+    # --- comments
+
+    def keep_alive(self, comment: Comment) -> None:
+        """From now on, and until the answer begins, send `comment` whenever the interval has passed."""
+        if self._timer is None and not self._begun:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._tick, comment)
+
+    def _tick(self, comment: Comment) -> None:
+        self._timer = None
+        self._commenting = asyncio.create_task(self._comment(comment))
+
+    async def _comment(self, comment: Comment) -> None:
+        text = await comment()
+        if self._begun or self._muted:
+            return
+        if not self._committed:
+            self._committed = True
+            headers = [*_STREAM_HEADERS, *self._headers]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = f": {text}\n\n".encode()
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        self.keep_alive(comment)
+
+    async def _end_comments(self) -> None:
+        self._begun = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._commenting is not None and not self._commenting.done():
+            await asyncio.wait([self._commenting])  # a comment on its way is not torn apart
+
+    # --- LiteLLM's answer
+
+    async def send(self, message: Message) -> None:
+        """ASGI send, as LiteLLM sees it."""
+        if self._muted:
+            return
+        if message["type"] == "http.response.start":
+            await self._end_comments()
+            if not self._committed:
+                message["headers"] = [*message.get("headers", []), *self._headers]
+                await self._send(message)
+            elif message["status"] >= 400:
+                self._late_error = bytearray()
+            return
+        if message["type"] == "http.response.body":
+            last = not message.get("more_body", False)
+            if self._late_error is not None:
+                self._late_error += message.get("body", b"")
+                if last:
+                    body = error_in_stream(bytes(self._late_error), self._path)
+                    await self._send({"type": "http.response.body", "body": body, "more_body": False})
+            else:
+                await self._send(message)
+            self.complete = self.complete or last
+            return
+        await self._send(message)
+
+    async def refuse_body(self, limit: int) -> None:
+        """Answer 413. Nothing else is sent afterwards."""
+        self._muted = True
+        await self._end_comments()
+        error = {
+            "message": f"The request body is larger than {limit} bytes. Send less, or raise max_body.",
+            "type": "request_too_large",
+            "param": None,
+            "code": "413",
+        }
+        body = json.dumps({"error": error}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        await self._send({"type": "http.response.start", "status": 413, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def close(self) -> None:
+        """Nothing is sent any more."""
+        self._muted = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._commenting is not None and not self._commenting.done():
+            self._commenting.cancel()
+
+
+def refusal_headers(refusal: Refusal) -> dict[str, str]:
+    """The headers that tell a refused caller where it stands. Retry-After is whole seconds, rounded up, at least one."""
+    headers = {"X-Hearth-Model": refusal.model, "X-Hearth-Phase": refusal.phase}
+    if refusal.position is not None:
+        headers["X-Hearth-Position"] = str(refusal.position)
+    if refusal.expected_seconds is not None:
+        headers["X-Hearth-Expected-Seconds"] = f"{refusal.expected_seconds:.0f}"
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(max(1, -int(-refusal.retry_after // 1)))
+    return {name: value for name, value in headers.items() if value}
+
+
+def error_in_stream(body: bytes, path: str) -> bytes:
+    """An error body of LiteLLM as the last events of a stream on `path`."""
+    try:
+        parsed = json.loads(body)
+        error = parsed.get("error") or parsed.get("detail") or parsed
+    except ValueError:
+        error = body.decode("utf-8", "replace")
+    if not isinstance(error, dict):
+        error = {"message": str(error), "type": "internal_server_error", "param": None, "code": "500"}
+    if path.endswith("/messages"):
+        detail = {"type": error.get("type") or "api_error", "message": error.get("message", "")}
+        return _event({"type": "error", "error": detail}, "error")
+    if path.endswith("/responses"):
+        detail = {key: error.get(key) for key in ("code", "message", "param")}
+        return _event({"type": "error", "sequence_number": 0, **detail}, "error")
+    return _event({"error": error}) + b"data: [DONE]\n\n"
+
+
+def _event(data: dict[str, Any], name: str | None = None) -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(data)}\n\n".encode()

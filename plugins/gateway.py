@@ -1,0 +1,106 @@
+"""The gateway process: LiteLLM's own ASGI app with the lifecycle around it. Run it with `python -m plugins.gateway`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+from router import config as configuration
+from router.config import Config
+from router.environment import Environment
+from router.errors import ConfigError
+from router.store.admission import Admission
+
+log = logging.getLogger("gateway")
+
+#: Seconds that running answers get when the gateway is told to stop.
+SHUTDOWN_GRACE = 20
+
+
+def prepare_environment(environment: Environment) -> None:
+    """What LiteLLM reads when it is imported. Must be called before that."""
+    os.environ["CONFIG_FILE_PATH"] = str(environment.config.resolve())
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of price lists at every start
+    os.environ.setdefault("LITELLM_LOG", "WARNING")
+
+
+class Gateway:
+    """The ASGI application: our routes, then LiteLLM inside the request scopes. Owns the admission."""
+
+    def __init__(self, config: Config, environment: Environment) -> None:
+        from litellm.proxy.proxy_server import app as litellm_app, proxy_config  # noqa: I001, PLC0415
+
+        from plugins.litellm_settings import with_defaults  # noqa: PLC0415
+        from plugins.request_scope import RequestScopes  # noqa: PLC0415
+        from plugins.router_proxy import create_router_proxy  # noqa: PLC0415
+
+        settings = config.settings
+        self._settings = settings
+        self._litellm = litellm_app
+        self._admission = Admission(environment.redis_url)
+        self._ours = create_router_proxy(self._admission, environment.router_url)
+        self._scopes = RequestScopes(
+            litellm_app,
+            self._admission,
+            max_body=settings.max_body,
+            keepalive_interval=settings.keepalive_interval,
+        )
+        proxy_config.get_config = with_defaults(proxy_config.get_config)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http" and _is_ours(scope["path"]):
+            await self._ours(scope, receive, send)
+        else:
+            await self._scopes(scope, receive, send)
+
+    async def _lifespan(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        from plugins.litellm_settings import install  # noqa: PLC0415
+
+        async def send_when_installed(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                install(self._settings)
+                await self._admission.start()
+            await send(message)
+
+        try:
+            await self._litellm(scope, receive, send_when_installed)
+        finally:
+            await self._admission.close()
+
+
+def _is_ours(path: str) -> bool:
+    return path in ("/healthz", "/metrics") or path.startswith("/lifecycle/")
+
+
+def main() -> int:
+    """Exit code 2 when the configuration cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        environment = Environment.read(default_listen="127.0.0.1:8009")
+        config = configuration.load(environment.config)
+    except ConfigError as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+    prepare_environment(environment)
+    uvicorn.run(
+        Gateway(config, environment),
+        host=environment.listen.host,
+        port=environment.listen.port,
+        uds=environment.listen.uds,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE,
+        lifespan="on",
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What Hearth needs of LiteLLM's settings, and where it hooks itself in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import litellm
+from litellm.proxy import proxy_server
+
+from plugins.key_auth import check_key
+from plugins.lifecycle import LifecycleHook
+from router.config import LifecycleSettings
+
+GetConfig = Callable[..., Awaitable[dict[str, Any]]]
+
+#: Set unless the file sets them itself.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "general_settings": {
+        "cancel_on_disconnect": True,  # a generation that nobody reads any more is stopped
+        "disable_model_info_refresh": True,  # it would ask sleeping engines for their models every five minutes
+    },
+    "router_settings": {
+        "disable_cooldowns": True,  # one engine a model: keeping it out after an error would only refuse requests
+        "num_retries": 0,  # the client decides whether to try again
+    },
+}
+
+
+def with_defaults(get_config: GetConfig) -> GetConfig:
+    """`ProxyConfig.get_config`, with our defaults for what the file leaves open."""
+
+    async def get_config_with_defaults(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        config = await get_config(*args, **kwargs)
+        for section, defaults in _DEFAULTS.items():
+            config[section] = {**defaults, **(config.get(section) or {})}
+        return config
+
+    return get_config_with_defaults
+
+
+def install(settings: LifecycleSettings) -> None:
+    """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
+    litellm.logging_callback_manager.add_litellm_callback(LifecycleHook(settings))
+    if proxy_server.user_custom_auth is None and not os.environ.get("DATABASE_URL"):
+        proxy_server.user_custom_auth = check_key

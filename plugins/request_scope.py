@@ -1,0 +1,160 @@
+"""The outermost layer of the gateway: one scope for each request, from its first byte until the client has its answer.
+
+LiteLLM's hooks cannot end a lease on every path (a client that leaves before the first token fires none of them), so the
+lease belongs to this scope, and the scope's end ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import quote, unquote
+
+from plugins.answer import Answer
+from router.store.admission import Admission, Ticket
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_WAIT_HEADER = b"x-hearth-max-wait"
+
+#: Seconds that LiteLLM gets to notice that the client has gone, before its work is cancelled.
+GONE_GRACE = 0.4
+
+#: The reference stack's address form, answered by LiteLLM under another name.
+_MODEL_IN_PATH = re.compile(r"/v1/(?P<model>.+)/chat/completions")
+
+
+class RequestScope:
+    """What the gateway knows of one request."""
+
+    def __init__(self, admission: Admission, answer: Answer, headers: list[tuple[bytes, bytes]]) -> None:
+        self.admission = admission
+        self.answer = answer
+        self.headers = headers
+        self.gone = asyncio.Event()
+        self.ticket: Ticket | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of this (lower case) name."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+    def leave(self) -> None:
+        """The client has gone: whatever waits for this request stops waiting."""
+        self.gone.set()
+        if self.ticket is not None:
+            self.admission.abandon(self.ticket)
+
+    def end(self) -> None:
+        """The request is over: its lease or its place in the line ends."""
+        if self.ticket is not None:
+            self.ticket.completed = self.answer.complete and not self.gone.is_set()
+            self.admission.end(self.ticket)
+
+
+_current: ContextVar[RequestScope | None] = ContextVar("hearth_request_scope", default=None)
+
+
+def current_scope() -> RequestScope | None:
+    """The scope of the request that this code runs for; None for LiteLLM's own background work."""
+    return _current.get()
+
+
+class RequestScopes:
+    """ASGI middleware around LiteLLM. max_body: bytes; keepalive_interval: seconds."""
+
+    def __init__(self, app: App, admission: Admission, *, max_body: int, keepalive_interval: float) -> None:
+        self._app = app
+        self._admission = admission
+        self._max_body = max_body
+        self._keepalive_interval = keepalive_interval
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        if match := _MODEL_IN_PATH.fullmatch(scope["path"]):
+            path = f"/engines/{match['model']}/chat/completions"
+            scope = {**scope, "path": path, "raw_path": quote(unquote(path)).encode()}
+        answer = Answer(send, scope["path"], self._keepalive_interval)
+        request = RequestScope(self._admission, answer, scope["headers"])
+        length = request.header(b"content-length")
+        if length is not None and length.isdecimal() and int(length) > self._max_body:
+            await answer.refuse_body(self._max_body)
+            return
+        body = _Body(request, receive, self._max_body)
+        token = _current.set(request)
+        try:
+            await self._run(scope, request, body, answer)
+        finally:
+            _current.reset(token)
+            request.end()
+            await body.close()
+            await answer.close()
+
+    async def _run(self, scope: Scope, request: RequestScope, body: _Body, answer: Answer) -> None:
+        try:
+            await self._app(scope, body.receive, answer.send)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not body.cancelled_the_app or task is None:
+                raise
+            task.uncancel()  # the client is gone; nobody is left to hear of it
+        if body.too_large:
+            await answer.refuse_body(self._max_body)
+
+
+class _Body:
+    """The receiving side: hands the body on, then watches for the client to leave while nobody else listens."""
+
+    def __init__(self, request: RequestScope, receive: Receive, max_body: int) -> None:
+        self._request = request
+        self._receive = receive
+        self._left = max_body
+        self._app_task = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self.too_large = False
+        self.cancelled_the_app = False
+
+    async def receive(self) -> Message:
+        if self._watch is not None or self.too_large:
+            if not self.too_large:
+                await self._request.gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._request.leave()
+            return message
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.too_large = True
+            self._request.answer.mute()
+            return {"type": "http.disconnect"}
+        if not message.get("more_body", False):
+            self._watch = asyncio.create_task(self._watch_client())
+        return message
+
+    async def _watch_client(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._request.answer.complete:
+            return
+        self._request.leave()
+        await asyncio.sleep(GONE_GRACE)
+        self.cancelled_the_app = True
+        if self._app_task is not None:
+            self._app_task.cancel()
+
+    async def close(self) -> None:
+        """End the watch. Called by the app's own task, after which it can no longer be cancelled from here."""
+        if self._watch is not None and not self._watch.done():
+            self._watch.cancel()

@@ -1,0 +1,90 @@
+"""The router's API for people: /lifecycle and /metrics behind LiteLLM's key check, /healthz open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from litellm.proxy._types import ProxyException, UserAPIKeyAuth
+from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
+from litellm.proxy.proxy_server import openai_exception_handler
+from starlette.background import BackgroundTask
+
+from plugins.lifecycle import caller_of, is_admin
+from router.api.app import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
+from router.errors import StoreUnavailable
+from router.store.admission import Admission
+
+PATHS = ("/lifecycle", "/healthz", "/metrics")
+#: An event stream may be silent for as long as its keep-alive comments are apart.
+_TIMEOUT = httpx.Timeout(10.0, connect=1.0, read=30.0)
+_HEALTH_LIMIT = 1.5
+_FORWARDED = ("last-event-id", "accept")
+
+
+def create_router_proxy(admission: Admission, router_url: str) -> FastAPI:
+    """The ASGI application for PATHS."""
+    app = FastAPI(title="Hearth", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(ProxyException, openai_exception_handler)
+    client = router_client(router_url)
+
+    async def forward(request: Request, key: Annotated[UserAPIKeyAuth, Depends(user_api_key_auth)]) -> Response:
+        try:
+            headers = {
+                TOKEN_HEADER: await admission.api_token() or "",
+                ROLE_HEADER: "admin" if is_admin(key) else "user",
+                CALLER_HEADER: caller_of(key),
+                **{name: value for name in _FORWARDED if (value := request.headers.get(name))},
+            }
+            url = httpx.URL(path=request.url.path, query=request.url.query.encode())
+            answer = await client.send(client.build_request(request.method, url, headers=headers), stream=True)
+        except (StoreUnavailable, httpx.HTTPError) as error:
+            return JSONResponse({"detail": f"The router does not answer: {error}"}, 503, {"Retry-After": "2"})
+
+        async def body() -> AsyncIterator[bytes]:
+            async for chunk in answer.aiter_raw():
+                yield chunk
+
+        return StreamingResponse(
+            body(),
+            status_code=answer.status_code,
+            headers={
+                name: answer.headers[name] for name in ("content-type", "cache-control") if name in answer.headers
+            },
+            background=BackgroundTask(answer.aclose),
+        )
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """What is up, without a key: 200 when all of it is."""
+        parts = {"gateway": "up", "router": "down", "redis": "down", "runtime": "unknown"}
+        try:
+            async with asyncio.timeout(_HEALTH_LIMIT):
+                await admission.api_token()
+                parts["redis"] = "up"
+        except (StoreUnavailable, TimeoutError):
+            pass
+        try:
+            async with asyncio.timeout(_HEALTH_LIMIT):
+                said = (await client.get("/healthz")).json()
+                parts |= {"router": said["router"], "runtime": said["runtime"]}
+        except (httpx.HTTPError, TimeoutError, ValueError, KeyError):
+            pass
+        well = parts["redis"] == "up" and parts["router"] == "acting" and parts["runtime"] == "up"
+        return JSONResponse(parts, 200 if well else 503)
+
+    app.add_api_route("/metrics", forward, methods=["GET"])
+    app.add_api_route("/lifecycle/{path:path}", forward, methods=["GET", "POST"])
+    return app
+
+
+def router_client(router_url: str) -> httpx.AsyncClient:
+    """A client for `http://HOST:PORT` or `unix:///PATH`."""
+    if router_url.startswith("unix://"):
+        transport = httpx.AsyncHTTPTransport(uds=router_url.removeprefix("unix://"))
+        return httpx.AsyncClient(transport=transport, base_url="http://router", timeout=_TIMEOUT, trust_env=False)
+    return httpx.AsyncClient(base_url=router_url, timeout=_TIMEOUT, trust_env=False)
