@@ -1,7 +1,7 @@
 """The sending side of one request: LiteLLM's answer with our headers, and SSE comments until it begins.
 
-A comment commits the status 200. If LiteLLM then answers with an error, the error travels inside the stream, in the form
-that the clients of that address expect.
+A comment commits the status 200. If LiteLLM then answers with an error, the error travels inside the stream, in the
+form that the clients of that address expect.
 """
 
 from __future__ import annotations
@@ -101,19 +101,13 @@ class Answer:
             return
         await self._send(message)
 
-    async def refuse_body(self, limit: int) -> None:
-        """Answer 413. Nothing else is sent afterwards."""
+    async def refuse(self, status: int, kind: str, message: str) -> None:
+        """Answer in LiteLLM's stead. Nothing else is sent afterwards."""
         self._muted = True
         await self._end_comments()
-        error = {
-            "message": f"The request body is larger than {limit} bytes. Send less, or raise max_body.",
-            "type": "request_too_large",
-            "param": None,
-            "code": "413",
-        }
-        body = json.dumps({"error": error}).encode()
+        body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": str(status)}}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await self._send({"type": "http.response.start", "status": 413, "headers": headers})
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def close(self) -> None:
@@ -126,7 +120,7 @@ class Answer:
 
 
 def refusal_headers(refusal: Refusal) -> dict[str, str]:
-    """The headers that tell a refused caller where it stands. Retry-After is whole seconds, rounded up, at least one."""
+    """The headers that tell a refused caller where it stands. Retry-After: whole seconds, rounded up, at least 1."""
     headers = {"X-Hearth-Model": refusal.model, "X-Hearth-Phase": refusal.phase}
     if refusal.position is not None:
         headers["X-Hearth-Position"] = str(refusal.position)

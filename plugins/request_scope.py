@@ -1,7 +1,7 @@
 """The outermost layer of the gateway: one scope for each request, from its first byte until the client has its answer.
 
-LiteLLM's hooks cannot end a lease on every path (a client that leaves before the first token fires none of them), so the
-lease belongs to this scope, and the scope's end ends it.
+LiteLLM's hooks cannot end a lease on every path (a client that leaves before the first token fires none of them), so
+the lease belongs to this scope, and the scope's end ends it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MAX_WAIT_HEADER = b"x-hearth-max-wait"
 
 #: Seconds that LiteLLM gets to notice that the client has gone, before its work is cancelled.
 GONE_GRACE = 0.4
+
+_FORMS = ("multipart/", "application/x-www-form-urlencoded")
 
 #: The reference stack's address form, answered by LiteLLM under another name.
 _MODEL_IN_PATH = re.compile(r"/v1/(?P<model>.+)/chat/completions")
@@ -89,7 +91,7 @@ class RequestScopes:
         request = RequestScope(self._admission, answer, scope["headers"])
         length = request.header(b"content-length")
         if length is not None and length.isdecimal() and int(length) > self._max_body:
-            await answer.refuse_body(self._max_body)
+            await answer.refuse(*_too_large(self._max_body))
             return
         body = _Body(request, receive, self._max_body)
         token = _current.set(request)
@@ -109,8 +111,8 @@ class RequestScopes:
             if not body.cancelled_the_app or task is None:
                 raise
             task.uncancel()  # the client is gone; nobody is left to hear of it
-        if body.too_large:
-            await answer.refuse_body(self._max_body)
+        if body.refusal is not None:
+            await answer.refuse(*body.refusal)
 
 
 class _Body:
@@ -119,24 +121,32 @@ class _Body:
     def __init__(self, request: RequestScope, receive: Receive, max_body: int) -> None:
         self._request = request
         self._receive = receive
-        self._left = max_body
+        self._max_body = max_body
+        self._taken = 0
+        self._is_json = not (request.header(b"content-type") or "").startswith(_FORMS)
         self._app_task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
-        self.too_large = False
+        self.refusal: tuple[int, str, str] | None = None
         self.cancelled_the_app = False
 
     async def receive(self) -> Message:
-        if self._watch is not None or self.too_large:
-            if not self.too_large:
-                await self._request.gone.wait()
+        if self.refusal is not None:
+            return {"type": "http.disconnect"}
+        if self._watch is not None:
+            await self._request.gone.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._request.leave()
             return message
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            self.too_large = True
+        part = message.get("body", b"")
+        if self._taken == 0 and self._is_json and part.lstrip()[:1] not in (b"{", b""):
+            # LiteLLM takes every body for an object and answers 500 to a list
+            self.refusal = (400, "invalid_request_error", "The request body is not a JSON object.")
+        self._taken += len(part)
+        if self._taken > self._max_body:
+            self.refusal = _too_large(self._max_body)
+        if self.refusal is not None:
             self._request.answer.mute()
             return {"type": "http.disconnect"}
         if not message.get("more_body", False):
@@ -158,3 +168,7 @@ class _Body:
         """End the watch. Called by the app's own task, after which it can no longer be cancelled from here."""
         if self._watch is not None and not self._watch.done():
             self._watch.cancel()
+
+
+def _too_large(limit: int) -> tuple[int, str, str]:
+    return 413, "request_too_large", f"The request body is larger than {limit} bytes. Send less, or raise max_body."

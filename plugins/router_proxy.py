@@ -19,15 +19,15 @@ from router.api.app import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
 from router.errors import StoreUnavailable
 from router.store.admission import Admission
 
-PATHS = ("/lifecycle", "/healthz", "/metrics")
 #: An event stream may be silent for as long as its keep-alive comments are apart.
 _TIMEOUT = httpx.Timeout(10.0, connect=1.0, read=30.0)
 _HEALTH_LIMIT = 1.5
+_RETURNED = ("content-type", "cache-control", "retry-after")
 _FORWARDED = ("last-event-id", "accept")
 
 
 def create_router_proxy(admission: Admission, router_url: str) -> FastAPI:
-    """The ASGI application for PATHS."""
+    """The ASGI application for these addresses."""
     app = FastAPI(title="Hearth", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(ProxyException, openai_exception_handler)
     client = router_client(router_url)

@@ -163,7 +163,7 @@ async def list_requests(services: ServicesHere, caller: CallerHere) -> RequestsV
     state = await _state(services)
     leases = await services.store.leases(services.config.models)
     views = request_views(leases, state.line, _expected(services, state), state.now)
-    owners = {request.id: request.caller for request in [*leases, *state.line]}
+    owners = {lease.id: lease.caller for lease in leases} | {request.id: request.caller for request in state.line}
     return RequestsView(requests=[view for view in views if caller.admin or owners[view.id] == caller.key])
 
 
