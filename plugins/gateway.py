@@ -33,11 +33,11 @@ class Gateway:
     """The ASGI application: our routes, then LiteLLM inside the request scopes. Owns the admission."""
 
     def __init__(self, config: Config, environment: Environment) -> None:
-        from litellm.proxy.proxy_server import app as litellm_app, proxy_config  # noqa: I001, PLC0415
+        from litellm.proxy.proxy_server import app as litellm_app, proxy_config  # noqa: I001
 
-        from plugins.litellm_settings import with_defaults  # noqa: PLC0415
-        from plugins.request_scope import RequestScopes  # noqa: PLC0415
-        from plugins.router_proxy import create_router_proxy  # noqa: PLC0415
+        from plugins.litellm_settings import with_defaults
+        from plugins.request_scope import RequestScopes
+        from plugins.router_proxy import create_router_proxy
 
         settings = config.settings
         self._settings = settings
@@ -61,7 +61,7 @@ class Gateway:
             await self._scopes(scope, receive, send)
 
     async def _lifespan(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
-        from plugins.litellm_settings import install  # noqa: PLC0415
+        from plugins.litellm_settings import install
 
         async def send_when_installed(message: Any) -> None:
             if message["type"] == "lifespan.startup.complete":

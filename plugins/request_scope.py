@@ -96,14 +96,14 @@ class RequestScopes:
         body = _Body(request, receive, self._max_body)
         token = _current.set(request)
         try:
-            await self._run(scope, request, body, answer)
+            await self._run(scope, body, answer)
         finally:
             _current.reset(token)
             request.end()
             await body.close()
             await answer.close()
 
-    async def _run(self, scope: Scope, request: RequestScope, body: _Body, answer: Answer) -> None:
+    async def _run(self, scope: Scope, body: _Body, answer: Answer) -> None:
         try:
             await self._app(scope, body.receive, answer.send)
         except asyncio.CancelledError:
