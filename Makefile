@@ -1,0 +1,87 @@
+# Hearth. `make` alone lists the targets. Nothing but Python 3.11+ and make is needed for `make run`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The newest Python that all dependencies have wheels for; then whatever else is new enough.
+PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3.14 python3; do \
+	"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+TEST_ENVIRONMENT := $(or $(HEARTH_TEST_CACHE),$(HOME)/.cache/hearth-test)/environment
+SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tests/environment/*))
+
+# usage: $(call install,REQUIREMENTS)  - counts the packages while pip gets them
+install = $(PIP) install --require-hashes -r $(1) | awk -v all="$$(grep -c == $(1))" -v tty="$$([ -t 1 ] && echo 1 || true)" \
+	'/^(Collecting|Requirement)/ {n++; if (tty) {printf "\r  %d of at most %d packages", n, all; fflush()}} \
+	/^Installing/ {if (tty) printf "\r"; print "  installing them                     "; fflush()} END {print "  done"}'
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: venv ## the demo: three simulated models on 127.0.0.1:8009, no Docker and no GPU needed
+	@exec $(VENV)/bin/hearth up --config examples/demo.yaml
+
+.PHONY: venv
+venv: $(VENV)/run.stamp ## .venv with what Hearth needs to run
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "make: python3 has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		else \
+			echo "make: no Python 3.11 or newer found; install one (on Debian and Ubuntu: apt-get install python3 python3-venv)" >&2; \
+		fi; exit 1; fi
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Getting what Hearth needs (a minute or two, once)"
+	@$(call install,requirements/run.txt)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: dev
+dev: $(VENV)/dev.stamp ## .venv with what the tests and checks need on top
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo "Getting what the tests and checks need"
+	@$(call install,requirements/dev.txt)
+	@touch $@
+
+.PHONY: test
+test: dev ## all tests that this machine can run; says which it cannot, and why
+	@if [ -f "$(TEST_ENVIRONMENT)" ]; then set -a; . "$(TEST_ENVIRONMENT)"; set +a; \
+	else echo "No Docker test environment here (tests/environment/prepare makes one, on Debian, as root): its tests are skipped."; fi; \
+	exec $(VENV)/bin/python -m pytest -q -rs $(TESTS)
+
+.PHONY: check
+check: dev ## style, types, unused code, generated files, shell scripts
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy --strict
+	$(VENV)/bin/vulture
+	$(VENV)/bin/python -m router.config_schema --check
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -P . $(SHELL_SCRIPTS); \
+	else echo "shellcheck is not installed: the shell scripts are not checked"; fi
+
+.PHONY: lock
+lock: ## write requirements/ anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header -q -o requirements/run.txt
+	uv pip compile pyproject.toml --extra dev -c requirements/run.txt --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements/dev.txt
+
+.env: ## settings for `docker compose`, with a new random admin key
+	@umask 077; key=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n'); \
+	sed "s/^LITELLM_MASTER_KEY=$$/LITELLM_MASTER_KEY=sk-$$key/" .env.example > $@
+	@echo "Wrote .env; the admin key in it is readable by you only."
+
+.PHONY: clean
+clean: ## remove .venv and everything else that make and the tools put here (not .env, not .hearth)
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf ./*.egg-info
