@@ -1,0 +1,1 @@
+"""The `hearth` command: the embedded server, and the lifecycle API for people."""

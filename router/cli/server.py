@@ -1,0 +1,198 @@
+"""The server's lifecycle API as the commands use it: where it is, which key opens it, and its faults in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from router.api.views import ActionView, ModelsView, ModelView, RequestsView
+from router.errors import HearthError
+from router.supervisor import master_key, running_server
+from router.supervisor.failures import StartRefused
+
+View = TypeVar("View", bound=BaseModel)
+
+DEFAULT_URL = "http://127.0.0.1:8009"
+_LIMITS = httpx.Timeout(15.0, connect=3.0)
+#: An event stream says something at least every ten seconds or so.
+_EVENT_LIMITS = httpx.Timeout(45.0, connect=3.0)
+
+
+class ServerError(HearthError):
+    """The server did not do what was asked; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """url: without a slash at its end. key_origin: where the key was found, for people."""
+
+    url: str
+    key: str | None = field(repr=False)
+    key_origin: str
+
+
+class Event(BaseModel):
+    """One line of the events: at in unix seconds; the other fields depend on the kind."""
+
+    model_config = {"extra": "allow"}
+
+    id: str = ""
+    event: str
+    model: str = ""
+    at: float
+    detail: str = ""
+
+
+def find_access(url: str | None, environment: Mapping[str, str] = os.environ) -> Access:
+    """url: what the user named, if anything. A key file is only used for the server that it belongs to.
+    Raises ServerError when the key file cannot be used."""
+    running = running_server.find()
+    where = (url or (running.url if running else DEFAULT_URL)).rstrip("/")
+    if not where.startswith(("http://", "https://")):
+        where = f"http://{where}"
+    for variable in ("HEARTH_API_KEY", master_key.VARIABLE):
+        if environment.get(variable):
+            return Access(where, environment[variable], variable)
+    if running and running.key_file and running.url == where:
+        try:
+            return Access(where, master_key.read(Path(running.key_file)), running.key_file)
+        except (OSError, StartRefused) as error:
+            raise ServerError(f"The server's key cannot be read: {error}") from error
+    return Access(where, None, "")
+
+
+class Server:
+    """One connection to the API; use it with `async with`. Every method raises ServerError."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        headers = {"Authorization": f"Bearer {access.key}"} if access.key else {}
+        try:
+            self._client = httpx.AsyncClient(base_url=access.url, headers=headers, timeout=_LIMITS, trust_env=False)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ServerError(f"{access.url} cannot be used: {error}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def models(self) -> ModelsView:
+        return _parse(ModelsView, await self._call("GET", "/lifecycle/models"))
+
+    async def model(self, name: str) -> ModelView:
+        """One model; an unknown one is an error that names those that there are."""
+        known = {view.name: view for view in (await self.models()).models}
+        if name not in known:
+            raise ServerError(f"There is no model {name!r} with a lifecycle; there are: {', '.join(known) or 'none'}.")
+        return known[name]
+
+    async def requests(self) -> RequestsView:
+        return _parse(RequestsView, await self._call("GET", "/lifecycle/requests"))
+
+    async def act(self, name: str, action: str, *, force: bool = False) -> ActionView:
+        path = f"/lifecycle/models/{quote(name, safe='')}/{action}"
+        return _parse(ActionView, await self._call("POST", path, {"force": "true"} if force else {}))
+
+    async def logs(self, name: str, lines: int) -> str:
+        answer = await self._call("GET", f"/lifecycle/models/{quote(name, safe='')}/logs", {"lines": str(lines)})
+        return answer.text
+
+    async def events(self, *, recent: int, follow: bool) -> AsyncIterator[Event]:
+        """The last `recent` events, then with `follow` what happens, until the server ends the stream."""
+        request = self._client.build_request(
+            "GET",
+            "/lifecycle/events",
+            params={"recent": str(recent), "follow": str(follow).lower()},
+            timeout=_EVENT_LIMITS,
+        )
+        try:
+            answer = await self._client.send(request, stream=True)
+            try:
+                if answer.is_error:
+                    await answer.aread()
+                    self._require_success(answer)
+                async for event in parse_events(answer.aiter_lines()):
+                    yield event
+            finally:
+                await answer.aclose()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    async def _call(self, method: str, path: str, parameters: Mapping[str, str] | None = None) -> httpx.Response:
+        try:
+            answer = await self._client.request(method, path, params=dict(parameters or {}) or None)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        self._require_success(answer)
+        return answer
+
+    def _unreachable(self, error: httpx.HTTPError) -> ServerError:
+        if isinstance(error, httpx.ConnectError):
+            return ServerError(
+                f"No server at {self._access.url}. Start one with `hearth up`, or name it with --url or HEARTH_URL."
+            )
+        what = "does not answer in time" if isinstance(error, httpx.TimeoutException) else "broke off"
+        return ServerError(f"The server at {self._access.url} {what}: {error or type(error).__name__}")
+
+    def _require_success(self, answer: httpx.Response) -> None:
+        if answer.is_success:
+            return
+        said = explain(answer)
+        match answer.status_code:
+            case 401 if self._access.key is None:
+                raise ServerError("The server asks for a key: set HEARTH_API_KEY.")
+            case 401:
+                raise ServerError(f"The server does not accept the key from {self._access.key_origin}.")
+            case 403:
+                raise ServerError(f"Not allowed with the key from {self._access.key_origin}: {said}")
+            case 404 | 409:
+                raise ServerError(said)
+            case 503:
+                raise ServerError(f"Not available now: {said}")
+            case status:
+                raise ServerError(f"The server answered {status}: {said}")
+
+
+async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+    """Server-sent events, an event for each frame that has data; comments are left out. Raises ServerError."""
+    event_id, data = "", list[str]()
+    async for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "id":
+            event_id = value
+        elif name == "data":
+            data.append(value)
+        elif not line and data:
+            try:
+                yield Event.model_validate({"id": event_id} | json.loads("\n".join(data)))
+            except (ValueError, TypeError) as error:
+                raise ServerError("The server sent an event that cannot be read; is it another version?") from error
+            event_id, data = "", []
+
+
+def explain(answer: httpx.Response) -> str:
+    """What an error's body says, in one line: ours has `detail`, LiteLLM's `error.message`."""
+    try:
+        body: Any = answer.json()
+        said = body.get("detail") or body["error"]["message"]
+    except (ValueError, AttributeError, KeyError, TypeError):
+        said = answer.text or answer.reason_phrase
+    return " ".join(str(said).split())[:500]
+
+
+def _parse(view: type[View], answer: httpx.Response) -> View:
+    try:
+        return view.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise ServerError("The server's answer cannot be read; is it Hearth, and of this version?") from error

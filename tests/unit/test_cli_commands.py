@@ -1,0 +1,290 @@
+"""The commands against a small real HTTP server that plays the gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from router.cli.main import app
+from router.supervisor.running_server import RunningServer
+
+KEY = "sk-for-the-stub-server"
+
+
+def model(name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "name": name, "phase": "asleep", "since": 0.0, "in_flight": 0, "waiting": 0, "gpus": ["0"],
+        "memory": 20 * 2**30, "role": "normal", "pinned": False, "idle_timeout": 120.0,
+        "stops_at": None, "expected_seconds": None,
+        "load_seconds": None, "unload_seconds": None, "failures": 0, "retry_at": None, "error": "", "log": [],
+    } | fields  # fmt: skip
+
+
+class Stub(ThreadingHTTPServer):
+    """Answers like the lifecycle API. phases: what `models` shows, one entry a look, the last one from then on."""
+
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.looks: list[list[dict[str, Any]]] = [[model("small")]]
+        self.requests: list[dict[str, Any]] = []
+        self.refusal: tuple[int, dict[str, Any]] | None = None
+        self.asked: list[tuple[str, str, dict[str, str], str]] = []
+        self.events = b""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Stub
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def _answer(self) -> None:
+        stub, parts = self.server, urlsplit(self.path)
+        stub.asked.append((self.command, parts.path, dict(parse_qsl(parts.query)), self.headers["Authorization"] or ""))
+        if stub.refusal:
+            self._send(stub.refusal[0], json.dumps(stub.refusal[1]).encode())
+        elif parts.path == "/lifecycle/models":
+            look = stub.looks.pop(0) if len(stub.looks) > 1 else stub.looks[0]
+            self._send(200, json.dumps({"now": 1000.0, "trouble": "", "acting": True, "models": look}).encode())
+        elif parts.path == "/lifecycle/requests":
+            self._send(200, json.dumps({"requests": stub.requests}).encode())
+        elif parts.path == "/lifecycle/events":
+            self._send(200, stub.events)
+        elif parts.path.endswith("/logs"):
+            self._send(200, b"first line\nlast line\n")
+        else:
+            name, action = parts.path.split("/")[-2:]
+            self._send(200, json.dumps({"model": name, "action": action, "message": "It was heard."}).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    server = Stub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [*os.environ]:
+        if name.startswith(("HEARTH_", "LITELLM_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def hearth(stub: Stub, *arguments: str, key: str | None = KEY) -> Result:
+    environment = {"HEARTH_URL": stub.url} | ({"HEARTH_API_KEY": key} if key else {})
+    return CliRunner().invoke(app, list(arguments), env=environment)
+
+
+def test_status_shows_models_memory_and_the_line(stub: Stub) -> None:
+    stub.looks = [[
+        model("small", phase="ready", since=940.0, in_flight=2, waiting=1, stops_at=None),
+        model("quiet", phase="ready", since=900.0, stops_at=1090.0),
+        model("broken", phase="failed", since=990.0, error="it ended while it loaded (exit code 3)", retry_at=1030.0),
+    ]]  # fmt: skip
+    common = {"id": "a", "model": "small", "stream": True, "alias": "ada"}
+    stub.requests = [
+        common | {"state": "running", "position": 0, "seconds": 4.0},
+        common | {"state": "waiting", "position": 1, "seconds": 75.0, "expected_seconds": 12.0},
+    ]
+    shown = hearth(stub, "status")
+    assert shown.exit_code == 0, shown.output
+    rows = {line.split()[0]: line for line in shown.stdout.splitlines() if line}
+    assert "in use" in rows["small"]
+    assert "1m30s" in rows["quiet"]
+    assert "it ended while it loaded (exit code 3); may be tried again in 30s" in rows["broken"]
+    assert "GPU 0: 40.0 GiB claimed" in shown.stdout
+    assert rows["runs"].split()[1:] == ["small", "ada", "4.0s"]
+    assert "1m15s" in rows["1"]
+    assert "in about 12s" in rows["1"]
+
+
+def test_status_json_has_all_of_both_views(stub: Stub) -> None:
+    shown = json.loads(hearth(stub, "status", "--json").stdout)
+    assert [entry["name"] for entry in shown["models"]] == ["small"]
+    assert shown["requests"] == []
+    assert shown["acting"] is True
+
+
+def test_models_in_a_table_and_as_json(stub: Stub) -> None:
+    stub.looks = [[model("small", load_seconds=62.0)]]
+    assert "1m02s" in hearth(stub, "models").stdout
+    assert json.loads(hearth(stub, "models", "--json").stdout)[0]["load_seconds"] == 62.0
+
+
+@pytest.mark.parametrize("action", ["wake", "sleep", "touch", "pin", "unpin"])
+def test_actions_are_posted_with_the_key(stub: Stub, action: str) -> None:
+    done = hearth(stub, action, "small")
+    assert (done.exit_code, done.stdout) == (0, "small: It was heard.\n")
+    assert stub.asked == [("POST", f"/lifecycle/models/small/{action}", {}, f"Bearer {KEY}")]
+
+
+def test_sleep_by_force(stub: Stub) -> None:
+    hearth(stub, "sleep", "small", "--force")
+    assert stub.asked[0][2] == {"force": "true"}
+
+
+def test_names_with_slashes_and_odd_characters_stay_one_segment(stub: Stub) -> None:
+    hearth(stub, "touch", "org/name ?#%é")
+    assert stub.asked[0][1] == "/lifecycle/models/org%2Fname%20%3F%23%25%C3%A9/touch"
+
+
+def test_wake_waits_until_the_model_is_ready(stub: Stub) -> None:
+    failed_before = model("small", phase="failed", since=5.0, failures=1, error="old")
+    starting = model("small", phase="starting", since=1000.0, failures=1)
+    stub.looks = [[failed_before], [failed_before], [starting], [starting], [model("small", phase="ready")]]
+    done = hearth(stub, "wake", "small", "--wait")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("small is ready, after ")
+    assert done.stderr.splitlines() == ["small is failed", "small is starting"]
+
+
+def test_wake_tells_why_the_model_failed(stub: Stub) -> None:
+    stub.looks = [[model("small")], [model("small", phase="failed", failures=1, since=9.0, error="out of memory")]]
+    done = hearth(stub, "wake", "small", "--wait")
+    assert done.exit_code == 1
+    assert "out of memory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_waiting_has_a_limit(stub: Stub) -> None:
+    done = hearth(stub, "wake", "small", "--wait", "--timeout", "0s")
+    assert done.exit_code == 1
+    assert "gave up waiting" in done.stderr
+
+
+def test_sleep_waits_until_the_model_sleeps(stub: Stub) -> None:
+    stub.looks = [[model("small", phase="ready")], [model("small", phase="draining", in_flight=2)], [model("small")]]
+    done = hearth(stub, "sleep", "small", "--wait")
+    assert done.stdout.startswith("small is asleep, after ")
+    assert done.stderr.splitlines() == ["small is draining: 2 running"]
+
+
+def test_logs_are_printed_as_they_are(stub: Stub) -> None:
+    assert hearth(stub, "logs", "small", "--lines", "2").stdout == "first line\nlast line\n"
+    assert stub.asked[0][1:3] == ("/lifecycle/models/small/logs", {"lines": "2"})
+
+
+def test_events_as_lines_and_as_json(stub: Stub) -> None:
+    stub.events = (
+        b': nothing new\n\nid: 1-0\nevent: ready\ndata: {"event": "ready", "model": "small", "at": 1.5,'
+        b' "detail": "after 3.0s"}\n\n'
+    )
+    shown = hearth(stub, "events", "--no-follow", "--recent", "5")
+    assert shown.exit_code == 0
+    assert shown.stdout.split()[1:] == ["ready", "small", "after", "3.0s"]
+    assert stub.asked[0][2] == {"recent": "5", "follow": "false"}
+    as_json = json.loads(hearth(stub, "events", "--no-follow", "--json").stdout)
+    assert (as_json["id"], as_json["at"], as_json["detail"]) == ("1-0", 1.5, "after 3.0s")
+
+
+def test_an_event_stream_that_ends_is_an_error_when_it_was_to_be_followed(stub: Stub) -> None:
+    done = hearth(stub, "events")
+    assert (done.exit_code, done.stderr) == (1, "The server has ended the stream.\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, {"error": {"message": "bad key"}}, "does not accept the key from HEARTH_API_KEY"),
+        (403, {"detail": "This needs the admin key."}, "This needs the admin key."),
+        (404, {"detail": "There is no model 'x'."}, "There is no model 'x'."),
+        (409, {"detail": "Wake it instead."}, "Wake it instead."),
+        (503, {"detail": "The router does\nnot answer"}, "Not available now: The router does not answer"),
+        (500, {}, "The server answered 500"),
+    ],
+)
+@pytest.mark.parametrize("command", [["pin", "x"], ["status"], ["events"], ["logs", "x"]])
+def test_each_refusal_is_one_line(stub: Stub, command: list[str], status: int, body: dict[str, Any], said: str) -> None:
+    stub.refusal = (status, body)
+    done = hearth(stub, *command)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert KEY not in done.output
+
+
+def test_a_missing_key_is_told(stub: Stub) -> None:
+    stub.refusal = (401, {})
+    assert "set HEARTH_API_KEY" in hearth(stub, "status", key=None).stderr
+
+
+def test_an_answer_of_something_else_is_told(stub: Stub) -> None:
+    stub.looks = [[{"name": "small"}]]
+    assert "cannot be read" in hearth(stub, "status").stderr
+
+
+def test_no_server_is_told() -> None:
+    done = CliRunner().invoke(app, ["status", "--url", "http://127.0.0.1:1"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("No server at http://127.0.0.1:1.")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["wake"], ["status", "--watch", "--json"], ["wake", "x", "--timeout", "soon"]])
+def test_wrong_usage_is_code_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_the_running_server_and_its_key_are_found_without_flags(stub: Stub, tmp_path: Path) -> None:
+    key_file = tmp_path / "master-key"
+    key_file.touch(mode=0o600)
+    key_file.write_text("sk-from-the-file\n")
+    note = RunningServer(stub.url, str(key_file), os.getpid())
+    note.publish()
+    assert CliRunner().invoke(app, ["status"]).exit_code == 0
+    assert stub.asked[0][3] == "Bearer sk-from-the-file"
+    key_file.chmod(0o644)
+    refused = CliRunner().invoke(app, ["status"])
+    assert refused.exit_code == 1
+    assert "chmod 600" in refused.stderr
+    note.withdraw()
+    assert not [path for path in (tmp_path / "xdg").rglob("*") if path.is_file()]
+
+
+def test_a_key_file_is_never_sent_to_another_server(stub: Stub, tmp_path: Path) -> None:
+    key_file = tmp_path / "master-key"
+    key_file.touch(mode=0o600)
+    key_file.write_text("sk-from-the-file\n")
+    RunningServer("http://127.0.0.1:1", str(key_file), os.getpid()).publish()
+    hearth(stub, "status", key=None)
+    assert [asked[3] for asked in stub.asked] == ["", ""]
+
+
+def test_the_note_of_a_server_that_is_gone_counts_for_nothing(stub: Stub) -> None:
+    RunningServer(stub.url, None, 2**22 + 1).publish()
+    done = CliRunner().invoke(app, ["status"])
+    assert "http://127.0.0.1:8009" in done.stderr
+    assert not stub.asked
