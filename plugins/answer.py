@@ -7,10 +7,12 @@ form that the clients of that address expect.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from plugins.request_checks import is_for_a_model
 from router.errors import Refusal
 
 Message = MutableMapping[str, Any]
@@ -33,6 +35,8 @@ class Answer:
         self._begun = False  # LiteLLM's answer has begun
         self._committed = False  # we have sent the status, for the sake of a comment
         self._late_error: bytearray | None = None
+        self._zipped = False
+        self._held: Message | None = None  # the head of an error whose form is not known yet
         self._muted = False
         self.complete = False
 
@@ -84,29 +88,48 @@ class Answer:
             await self._end_comments()
             if not self._committed:
                 message["headers"] = [*message.get("headers", []), *self._headers]
-                await self._send(message)
+                if message["status"] >= 400 and is_for_a_model(self._path):
+                    self._held, self._late_error = message, bytearray()
+                else:
+                    await self._send(message)
             elif message["status"] >= 400:
                 self._late_error = bytearray()
+            self._zipped = (b"content-encoding", b"gzip") in message.get("headers", [])
             return
         if message["type"] == "http.response.body":
             last = not message.get("more_body", False)
             if self._late_error is not None:
                 self._late_error += message.get("body", b"")
                 if last:
-                    body = error_in_stream(bytes(self._late_error), self._path)
-                    await self._send({"type": "http.response.body", "body": body, "more_body": False})
+                    await self._send_error(bytes(self._late_error))
             else:
                 await self._send(message)
             self.complete = self.complete or last
             return
         await self._send(message)
 
-    async def refuse(self, status: int, kind: str, message: str) -> None:
+    async def _send_error(self, body: bytes) -> None:
+        if self._zipped:
+            body = gzip.decompress(body)
+        if self._held is None:
+            body = error_in_stream(body, self._path)
+        else:
+            body = in_openai_form(body, self._held["status"], self._path)
+            kept = [pair for pair in self._held["headers"] if pair[0] not in (b"content-length", b"content-encoding")]
+            self._held["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
+            await self._send(self._held)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def refuse(self, status: int, kind: str, message: str, param: str | None = None) -> None:
         """Answer in LiteLLM's stead. Nothing else is sent afterwards."""
         self._muted = True
         await self._end_comments()
-        body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": str(status)}}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        body = error_body({"message": message, "type": kind, "param": param, "code": str(status)}, self._path)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -131,12 +154,29 @@ def refusal_headers(refusal: Refusal) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value}
 
 
+def error_body(error: dict[str, Any], path: str) -> bytes:
+    """The body of an error answer on `path`."""
+    return json.dumps({"type": "error", "error": error} if path.endswith("/messages") else {"error": error}).encode()
+
+
+def in_openai_form(body: bytes, status: int, path: str) -> bytes:
+    """An error body as it is, or, when it is the web framework's own ({"detail": ...}), in OpenAI's form."""
+    try:
+        detail = json.loads(body)["detail"]
+    except (ValueError, KeyError, TypeError):
+        return body
+    if isinstance(detail, list):  # one entry for each wrong part
+        detail = "; ".join(f"{'.'.join(map(str, entry.get('loc', ())))}: {entry.get('msg', '')}" for entry in detail)
+    kind = "invalid_request_error" if status < 500 else "internal_server_error"
+    return error_body({"message": str(detail), "type": kind, "param": None, "code": str(status)}, path)
+
+
 def error_in_stream(body: bytes, path: str) -> bytes:
     """An error body of LiteLLM as the last events of a stream on `path`."""
     try:
         parsed = json.loads(body)
         error = parsed.get("error") or parsed.get("detail") or parsed
-    except ValueError:
+    except (ValueError, AttributeError):
         error = body.decode("utf-8", "replace")
     if not isinstance(error, dict):
         error = {"message": str(error), "type": "internal_server_error", "param": None, "code": "500"}

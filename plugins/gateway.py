@@ -19,7 +19,7 @@ from router.store.admission import Admission
 log = logging.getLogger("gateway")
 
 #: Seconds that running answers get when the gateway is told to stop.
-SHUTDOWN_GRACE = 20
+SHUTDOWN_GRACE = 8
 
 
 def prepare_environment(environment: Environment) -> None:
@@ -67,12 +67,11 @@ class Gateway:
             if message["type"] == "lifespan.startup.complete":
                 install(self._settings)
                 await self._admission.start()
+            elif message["type"].startswith("lifespan.shutdown."):
+                await self._admission.close()  # once the server has heard this message, it waits for nobody
             await send(message)
 
-        try:
-            await self._litellm(scope, receive, send_when_installed)
-        finally:
-            await self._admission.close()
+        await self._litellm(scope, receive, send_when_installed)
 
 
 def _is_ours(path: str) -> bool:
@@ -81,7 +80,10 @@ def _is_ours(path: str) -> bool:
 
 def main() -> int:
     """Exit code 2 when the configuration cannot be used."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # LiteLLM's loggers take the root's level, and would write a line for each request at INFO.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for ours in ("gateway", "plugins", "router"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     try:
         environment = Environment.read(default_listen="127.0.0.1:8009")
         config = configuration.load(environment.config)

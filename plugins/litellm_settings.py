@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +16,9 @@ from plugins.lifecycle import LifecycleHook
 from router.config import LifecycleSettings
 
 GetConfig = Callable[..., Awaitable[dict[str, Any]]]
+
+#: LiteLLM imports it with each request, and bears with its absence.
+_TRACING = "litellm.integrations.otel.logger"
 
 #: Set unless the file sets them itself.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -40,8 +45,18 @@ def with_defaults(get_config: GetConfig) -> GetConfig:
     return get_config_with_defaults
 
 
+def remember_that_tracing_is_missing() -> None:
+    """Python does not remember imports that failed: without this, each request pays half a millisecond for finding out
+    anew that OpenTelemetry's SDK is not installed."""
+    try:
+        importlib.import_module(_TRACING)
+    except ImportError:
+        sys.modules.setdefault(_TRACING, None)  # type: ignore[arg-type] # None: "known to be missing"
+
+
 def install(settings: LifecycleSettings) -> None:
     """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
+    remember_that_tracing_is_missing()
     litellm.logging_callback_manager.add_litellm_callback(LifecycleHook(settings))
     if proxy_server.user_custom_auth is None and not os.environ.get("DATABASE_URL"):
         proxy_server.user_custom_auth = check_key

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from plugins.answer import Answer
+from plugins.request_checks import Fault, check_body, check_kind, takes_json
 from router.store.admission import Admission, Ticket
 
 Message = MutableMapping[str, Any]
@@ -27,7 +28,9 @@ MAX_WAIT_HEADER = b"x-hearth-max-wait"
 #: Seconds that LiteLLM gets to notice that the client has gone, before its work is cancelled.
 GONE_GRACE = 0.4
 
-_FORMS = ("multipart/", "application/x-www-form-urlencoded")
+#: LiteLLM forwards these to engines without calling its hooks, so nothing would hold the engine for them.
+_PAST_THE_HOOKS = ("/vllm/",)
+_NOT_SERVED = Fault("This address is not served here; use the ones under /v1.", status=404, type="not_found_error")
 
 #: The reference stack's address form, answered by LiteLLM under another name.
 _MODEL_IN_PATH = re.compile(r"/v1/(?P<model>.+)/chat/completions")
@@ -81,6 +84,9 @@ class RequestScopes:
         self._keepalive_interval = keepalive_interval
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(_PAST_THE_HOOKS):
+            await refuse(Answer(send, scope["path"], self._keepalive_interval), _NOT_SERVED)
+            return
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
@@ -91,9 +97,12 @@ class RequestScopes:
         request = RequestScope(self._admission, answer, scope["headers"])
         length = request.header(b"content-length")
         if length is not None and length.isdecimal() and int(length) > self._max_body:
-            await answer.refuse(*_too_large(self._max_body))
+            await refuse(answer, _too_large(self._max_body))
             return
-        body = _Body(request, receive, self._max_body)
+        if fault := check_kind(scope["path"], request.header(b"content-type")):
+            await refuse(answer, fault)
+            return
+        body = _Body(request, receive, self._max_body, scope["path"])
         token = _current.set(request)
         try:
             await self._run(scope, body, answer)
@@ -111,47 +120,66 @@ class RequestScopes:
             if not body.cancelled_the_app or task is None:
                 raise
             task.uncancel()  # the client is gone; nobody is left to hear of it
-        if body.refusal is not None:
-            await answer.refuse(*body.refusal)
+        if body.fault is not None:
+            await refuse(answer, body.fault)
 
 
 class _Body:
-    """The receiving side: hands the body on, then watches for the client to leave while nobody else listens."""
+    """The receiving side: hands the body on, then watches for the client to leave while nobody else listens.
 
-    def __init__(self, request: RequestScope, receive: Receive, max_body: int) -> None:
+    A JSON body is handed on in one piece, once it has been checked.
+    """
+
+    def __init__(self, request: RequestScope, receive: Receive, max_body: int, path: str) -> None:
         self._request = request
         self._receive = receive
         self._max_body = max_body
+        self._path = path
         self._taken = 0
-        self._is_json = not (request.header(b"content-type") or "").startswith(_FORMS)
+        self._whole: bytearray | None = bytearray() if takes_json(path) else None
         self._app_task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
-        self.refusal: tuple[int, str, str] | None = None
+        self.fault: Fault | None = None
         self.cancelled_the_app = False
 
     async def receive(self) -> Message:
-        if self.refusal is not None:
+        if self.fault is not None:
             return {"type": "http.disconnect"}
         if self._watch is not None:
             await self._request.gone.wait()
             return {"type": "http.disconnect"}
+        message = await self._receive_part()
+        while self._whole is not None and message.get("more_body", False):
+            message = await self._receive_part()
+        if message["type"] == "http.disconnect":
+            return message
+        if self._whole is not None:
+            message["body"] = bytes(self._whole)
+            if fault := check_body(self._path, message["body"]):
+                return self._refuse(fault)
+        if not message.get("more_body", False):
+            self._watch = asyncio.create_task(self._watch_client())
+        return message
+
+    async def _receive_part(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._request.leave()
             return message
         part = message.get("body", b"")
-        if self._taken == 0 and self._is_json and part.lstrip()[:1] not in (b"{", b""):
-            # LiteLLM takes every body for an object and answers 500 to a list
-            self.refusal = (400, "invalid_request_error", "The request body is not a JSON object.")
         self._taken += len(part)
         if self._taken > self._max_body:
-            self.refusal = _too_large(self._max_body)
-        if self.refusal is not None:
-            self._request.answer.mute()
-            return {"type": "http.disconnect"}
-        if not message.get("more_body", False):
-            self._watch = asyncio.create_task(self._watch_client())
+            return self._refuse(_too_large(self._max_body))
+        if self._whole is not None:
+            self._whole += part
         return message
+
+    def _refuse(self, fault: Fault) -> Message:
+        """To the app it looks as if the client had gone; whatever it answers to that is not sent."""
+        self.fault = fault
+        self._request.leave()
+        self._request.answer.mute()
+        return {"type": "http.disconnect"}
 
     async def _watch_client(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -170,5 +198,14 @@ class _Body:
             self._watch.cancel()
 
 
-def _too_large(limit: int) -> tuple[int, str, str]:
-    return 413, "request_too_large", f"The request body is larger than {limit} bytes. Send less, or raise max_body."
+async def refuse(answer: Answer, fault: Fault) -> None:
+    """Tell the client what is wrong with its request."""
+    await answer.refuse(fault.status, fault.type, fault.message, fault.param)
+
+
+def _too_large(limit: int) -> Fault:
+    return Fault(
+        f"The request body is larger than {limit} bytes. Send less, or raise max_body.",
+        status=413,
+        type="request_too_large",
+    )

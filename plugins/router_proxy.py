@@ -35,7 +35,7 @@ def create_router_proxy(admission: Admission, router_url: str) -> FastAPI:
     async def forward(request: Request, key: Annotated[UserAPIKeyAuth, Depends(user_api_key_auth)]) -> Response:
         try:
             headers = {
-                TOKEN_HEADER: await admission.api_token() or "",
+                TOKEN_HEADER: await admission.api_token(),
                 ROLE_HEADER: "admin" if is_admin(key) else "user",
                 CALLER_HEADER: caller_of(key),
                 **{name: value for name in _FORWARDED if (value := request.headers.get(name))},

@@ -30,6 +30,9 @@ class Role(StrEnum):
 
 
 def _gpu_names(value: object) -> object:
+    """GPU names are text; YAML reads a bare 0 as a number."""
+    if isinstance(value, dict):
+        return {str(name) if isinstance(name, int) else name: gpu for name, gpu in value.items()}
     names = value if isinstance(value, list) else [value]
     return [str(name) if isinstance(name, int) else name for name in names]
 
@@ -55,12 +58,14 @@ class ModelLifecycle(_Strict):
     role: Role = Field(
         Role.NORMAL,
         description="normal: shares the GPU while it fits. exclusive: alone on it. "
-        "utility: small and kept running; gives way only to an exclusive model and comes back by itself.",
+        "utility: small and kept running; the last to give way, and comes back by itself.",
     )
     idle_timeout: Duration | None = Field(
-        None, description="Stop after this long without a request, from the end of the last one."
+        None, description="Stop after this long without a request, from the end of the last one; 0 is never."
     )
-    start_timeout: Duration | None = Field(None, description="Give up on a start that is not healthy after this long.")
+    start_timeout: Duration | None = Field(
+        None, gt=0, description="Give up on a start that is not healthy after this long."
+    )
     stop_timeout: Duration | None = Field(
         None, description="What the engine gets to stop by itself before it is killed."
     )
@@ -86,17 +91,19 @@ class GpuSettings(_Strict):
 
 
 class Cooldown(_Strict):
-    """How long a model that failed to start is left alone: `first`, doubled with each failure, up to `longest`."""
+    """How long a model that failed is left alone: `first`, doubled with each failure in a row, up to `longest`."""
 
-    first: Duration = 5.0
-    longest: Duration = 600.0
+    first: Duration = Field(5.0, description="After the first failure in a row.")
+    longest: Duration = Field(600.0, description="However many there were.")
 
 
 class LifecycleSettings(_Strict):
     """`general_settings.lifecycle`: what holds for all models."""
 
     runtime: Literal["docker", "process"] = Field("docker", description="What runs the engines.")
-    gpus: dict[str, GpuSettings] = Field(min_length=1, description="The GPUs by name.")
+    gpus: Annotated[dict[str, GpuSettings], BeforeValidator(_gpu_names)] = Field(
+        min_length=1, description="The GPUs by name."
+    )
     idle_timeout: Duration = Field(1200.0, description="See the model's key of the same name.")
     start_timeout: Duration = Field(900.0, gt=0, description="See the model's key of the same name.")
     stop_timeout: Duration = Field(30.0, gt=0, description="See the model's key of the same name.")
@@ -109,11 +116,11 @@ class LifecycleSettings(_Strict):
         description="Streaming callers get an SSE comment this often until their answer begins.",
     )
     max_body: Size = Field(64 * 2**20, gt=0, description="Longest request body; more is answered 413.")
-    cooldown: Cooldown = Cooldown()
+    cooldown: Cooldown = Field(Cooldown(), description="How long a model is left alone after it failed.")
 
 
 class ModelSpec(BaseModel):
-    """One model, all defaults filled in. `name` is LiteLLM's `model_name`; times in seconds, memory in bytes per GPU."""
+    """One model, all defaults filled in. name: LiteLLM's `model_name`. Times are seconds, memory bytes per GPU."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,9 +153,11 @@ def load(path: Path) -> Config:
     return parse(read_yaml(path))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The document at `path`, with the files of its top-level `include` merged in LiteLLM's way: lists are
-    appended, everything else replaced. Raises ConfigError."""
+    appended, everything else replaced. within: the files that include this one. Raises ConfigError."""
+    if path.resolve() in within:
+        raise ConfigError(f"{path}: includes itself")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
@@ -161,7 +170,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(includes, list):
         raise ConfigError(f"{path}: include: is a list of file names")
     for name in includes:
-        for key, value in read_yaml(path.parent / str(name)).items():
+        for key, value in read_yaml(path.parent / str(name), (*within, path.resolve())).items():
             if isinstance(value, list) and isinstance(document.get(key), list):
                 document[key] = document[key] + value
             else:
@@ -170,58 +179,90 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse(document: Mapping[str, Any]) -> Config:
-    """Check the lifecycle parts of a LiteLLM configuration. Raises ConfigError."""
+    """Check the lifecycle parts of a LiteLLM configuration. Raises ConfigError with all faults, not only the first."""
     faults: list[str] = []
-    general = document.get("general_settings") or {}
-    where = "general_settings.lifecycle"
-    try:
-        settings = LifecycleSettings.model_validate(general.get("lifecycle") or {})
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(where, LifecycleSettings, error))) from error
-
+    settings = _settings(document, faults)
     models: dict[str, ModelSpec] = {}
-    for index, entry in enumerate(document.get("model_list") or []):
-        section = (entry.get("model_info") or {}).get("lifecycle")
+    names: set[str] = set()
+    for index, entry in enumerate(_part(document, "model_list", list, faults)):
+        if not isinstance(entry, dict):
+            faults.append(f"model_list[{index}]: is not a mapping")
+            continue
+        name = str(entry.get("model_name") or "")
+        where = f"model_list[{index}] ({name})"
+        section = _part(entry, "model_info", dict, faults, where + ".").get("lifecycle")
         if section is None:
             continue
-        name = str(entry.get("model_name", ""))
-        where = f"model_list[{index}] ({name}).model_info.lifecycle"
+        if not name:
+            faults.append(f"{where}: model_name: is missing")
+        where += ".model_info.lifecycle"
         try:
             lifecycle = ModelLifecycle.model_validate(section)
         except ValidationError as error:
             faults.extend(_explain(where, ModelLifecycle, error))
             continue
-        if name in models:
+        if name in names:
             faults.append(f"{where}: a second entry named {name!r} has a lifecycle; one engine a name")
-        try:
-            models[name] = _spec(name, lifecycle, settings, entry.get("litellm_params") or {})
-        except ValueError as error:
-            faults.append(f"{where}: {error}")
+        names.add(name)
+        if settings is not None:
+            api_base = _from_environment(
+                str(_part(entry, "litellm_params", dict, faults, f"model_list[{index}].").get("api_base") or "")
+            )
+            misfits = list(_misfits(lifecycle, settings, api_base))
+            faults.extend(f"{where}: {misfit}" for misfit in misfits)
+            if not misfits:
+                models[name] = _spec(name, lifecycle, settings, api_base)
     faults.extend(_shared_names(models))
-    if faults:
+    if settings is None or faults:
         raise ConfigError("\n".join(faults))
     return Config(settings=settings, models=models)
 
 
-def _spec(
-    name: str, lifecycle: ModelLifecycle, settings: LifecycleSettings, litellm_params: Mapping[str, Any]
-) -> ModelSpec:
+def _settings(document: Mapping[str, Any], faults: list[str]) -> LifecycleSettings | None:
+    general = _part(document, "general_settings", dict, faults)
+    try:
+        return LifecycleSettings.model_validate(general.get("lifecycle") or {})
+    except ValidationError as error:
+        faults.extend(_explain("general_settings.lifecycle", LifecycleSettings, error))
+        return None
+
+
+def _part(
+    mapping: Mapping[str, Any],
+    key: str,
+    kind: type[list[Any]] | type[dict[str, Any]],
+    faults: list[str],
+    where: str = "",
+) -> Any:
+    """The list or mapping under `key`; an empty one when there is none, or when it is something else (a fault)."""
+    value = mapping.get(key)
+    if value is None or isinstance(value, kind):
+        return kind() if value is None else value
+    faults.append(f"{where}{key}: is not a {'list' if kind is list else 'mapping'}")
+    return kind()
+
+
+def _misfits(lifecycle: ModelLifecycle, settings: LifecycleSettings, api_base: str) -> Iterator[str]:
+    """What in one model's lifecycle does not go with the global settings or with its address."""
     if settings.runtime == "docker" and not lifecycle.container:
-        raise ValueError("container: is missing; the docker runtime needs the container's name")
+        yield "container: is missing; the docker runtime needs the container's name"
     if settings.runtime == "process" and not lifecycle.command:
-        raise ValueError("command: is missing; the process runtime needs the engine's program and arguments")
+        yield "command: is missing; the process runtime needs the engine's program and arguments"
     for gpu in lifecycle.gpu:
         if gpu not in settings.gpus:
-            raise ValueError(f"gpu: {gpu!r} is not one of general_settings.lifecycle.gpus: {', '.join(settings.gpus)}")
+            yield f"gpu: {gpu!r} is not one of general_settings.lifecycle.gpus: {', '.join(settings.gpus)}"
+            continue
         room = settings.gpus[gpu].memory - settings.gpus[gpu].reserve
         if lifecycle.memory > room:
-            raise ValueError(
-                f"memory: {format_size(lifecycle.memory)} never fits GPU {gpu}, which has {format_size(room)} for models"
-            )
-    api_base = _from_environment(str(litellm_params.get("api_base") or ""))
+            claim = format_size(lifecycle.memory)
+            yield f"memory: {claim} never fits GPU {gpu}, which has {format_size(room)} for models"
     address = urlsplit(api_base)
     if address.scheme not in ("http", "https") or not address.hostname:
-        raise ValueError("litellm_params.api_base: is missing; it is the engine's address, such as http://NAME:8000/v1")
+        yield "litellm_params.api_base: is missing; it is the engine's address, such as http://NAME:8000/v1"
+
+
+def _spec(name: str, lifecycle: ModelLifecycle, settings: LifecycleSettings, api_base: str) -> ModelSpec:
+    address = urlsplit(api_base)
 
     def or_default(own: float | None, default: float) -> float:
         return default if own is None else own

@@ -1,8 +1,8 @@
 """The one loop that acts: read a snapshot, decide, carry out, wait for something to change.
 
 While it holds the GPU lock, a controller owns five tasks (rounds, lock renewal, nudges, runtime events, dead workers)
-and one for each engine that is being started or stopped. When the lock or Redis is lost all of them end, the engines go on,
-and the next holder takes everything up from what Redis and the runtime say.
+and one for each engine that is being started or stopped. When the lock or Redis is lost all of them end, the engines go
+on, and the next holder takes everything up from what Redis and the runtime say.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 _STANDBY_PAUSE = 0.3
 _VOID_INTERVAL = 2.0
 _TROUBLE_PAUSE = 1.0
+#: A nudge can be lost with its connection, so the state is looked at this often (s) whatever happens.
+_LONGEST_PAUSE = 5.0
 _NOT_ASKED = "the runtime has not been asked yet"
 #: An expectation is written again when it is off by more than this (s, and as a share).
 _EXPECTATION_SLACK = (1.0, 0.1)
@@ -58,6 +60,7 @@ class Controller:
         self.lock = GpuLock(store, secrets.token_hex(6))
         self._operations = Operations(config, store, self.lock, runtime, probe, self._note_trouble)
         self._running: dict[str, Operation] = {}
+        self._suspects: set[str] = set()  # engines of which something was heard while an operation ended
         self._stir = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self.trouble = _NOT_ASKED
@@ -66,21 +69,34 @@ class Controller:
 
     async def run(self) -> None:
         """Act whenever the lock can be had, until cancelled."""
-        while True:
+        try:
+            while True:
+                await self._act_once()
+                await asyncio.sleep(_STANDBY_PAUSE)
+        finally:
+            with contextlib.suppress(StoreUnavailable):
+                await self.lock.drop()
+
+    async def _act_once(self) -> None:
+        try:
+            if not await self.lock.take():
+                return
+            log.info("acting as %s", self.lock.holder)
+            # In a task of its own: in Python before 3.13 a task group that fails leaves its task marked as cancelled.
+            acting = asyncio.create_task(self._act(), name="controller-act")
             try:
-                if await self.lock.take():
-                    log.info("acting as %s", self.lock.holder)
-                    await self._act()
-            except* (StoreUnavailable, Fenced, LockLost) as group:
-                log.warning("standing by: %s", "; ".join(str(error) for error in _leaves(group)))
-            except* asyncio.CancelledError:
-                with contextlib.suppress(StoreUnavailable):
-                    await self.lock.drop()
-                raise
-            await asyncio.sleep(_STANDBY_PAUSE)
+                await asyncio.wait({acting})
+            finally:
+                acting.cancel()
+                await asyncio.wait({acting})
+            acting.result()
+        except* (StoreUnavailable, Fenced, LockLost) as group:
+            log.warning("standing by: %s", "; ".join(str(error) for error in _leaves(group)))
+            self.lock.forget()
 
     async def _act(self) -> None:
         self._running.clear()
+        self._suspects.clear()
         self._expected.clear()
         self.trouble, self._watching = _NOT_ASKED, False
         async with asyncio.TaskGroup() as self._group:
@@ -91,22 +107,22 @@ class Controller:
 
     async def _rounds(self) -> None:
         while True:
-            pause = await self._round()
+            pause = min(await self._round(), _LONGEST_PAUSE)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stir.wait()
             self._stir.clear()
 
-    async def _round(self) -> float | None:
+    async def _round(self) -> float:
         """One decision, carried out. Returns the seconds until the next one is due by itself."""
-        if self.trouble and self._watching:
-            await self._reconcile(list(self._specs))
         state = await self._store.snapshot(list(self._specs))
         snapshot = Snapshot(self._specs, self._room, state)
         decision = scheduler.decide(snapshot)
         actions: list[scheduler.Action] = list(decision.actions)
         await self._refuse_unknown_models(state)
         if self.trouble:
-            await self._refuse_what_needs_the_runtime(state)
+            if self.trouble != _NOT_ASKED:
+                await self._refuse_what_needs_the_runtime(state)
             actions = [action for action in actions if isinstance(action, Grant | OpenGate | Refuse)]
         else:
             self._take_up(state)
@@ -115,9 +131,13 @@ class Controller:
         if actions:
             self._stir.set()
         await self._tell_expectations(snapshot)
+        if self.trouble and self._watching:
+            await self._reconcile(list(self._specs))
+        elif self._suspects:
+            await self._reconcile(sorted(self._suspects))
         if self.trouble:
             return _TROUBLE_PAUSE
-        return None if decision.look_again_at is None else decision.look_again_at - state.now
+        return _LONGEST_PAUSE if decision.look_again_at is None else decision.look_again_at - state.now
 
     async def _carry_out(self, action: scheduler.Action, state: FleetState) -> None:
         holder, name = self.lock.holder, action.model
@@ -125,11 +145,17 @@ class Controller:
             case Grant(_, requests):
                 await self._store.grant(holder, name, requests)
             case Start():
-                await self._store.move(holder, name, [Phase.ASLEEP, Phase.FAILED], Phase.STARTING, event="starting")
-            case Stop(_, reason, force):
-                if (operation := self._running.get(name)) and operation.kind is Phase.STARTING and operation.task:
-                    operation.task.cancel()
                 await self._store.move(
+                    holder,
+                    name,
+                    [Phase.ASLEEP, Phase.FAILED],
+                    Phase.STARTING,
+                    event="starting",
+                    fields={"sleep": ""},
+                )
+            case Stop(_, reason, force):
+                loading = state.models[name].phase is Phase.STARTING
+                stopping = await self._store.move(
                     holder,
                     name,
                     [Phase.STARTING, Phase.READY, Phase.DRAINING],
@@ -137,8 +163,11 @@ class Controller:
                     event="stopping",
                     detail=reason,
                     idle=not force,
-                    fields={"failures": 0},
+                    fields={} if loading else {"failures": 0},
                 )
+                operation = self._running.get(name)
+                if stopping and operation and operation.kind is Phase.STARTING and operation.task:
+                    operation.task.cancel()  # the stop begins when this has ended
             case CloseGate(_, reason):
                 await self._store.move(holder, name, [Phase.READY], Phase.DRAINING, event="draining", detail=reason)
             case OpenGate():
@@ -172,6 +201,8 @@ class Controller:
         def done(_: asyncio.Task[None]) -> None:
             if self._running.get(name) is operation:
                 del self._running[name]
+            if operation.exited.is_set():
+                self._suspects.add(name)
             self._stir.set()
 
         operation.task.add_done_callback(done)
@@ -185,12 +216,10 @@ class Controller:
             await self._store.refuse(self.lock.holder, ServiceUnavailable(message, retry_after=30.0), unknown)
 
     async def _refuse_what_needs_the_runtime(self, state: FleetState) -> None:
-        able = (Phase.READY, Phase.DRAINING, Phase.STARTING)
-        stuck = [
-            request.id
-            for request in state.line
-            if request.model in state.models and state.models[request.model].phase not in able
-        ]
+        await self._store.set_trouble(self.trouble)
+        loading = {name for name, operation in self._running.items() if operation.kind is Phase.STARTING}
+        able = {name for name, model in state.models.items() if model.phase in (Phase.READY, Phase.DRAINING)} | loading
+        stuck = [request.id for request in state.line if request.model in state.models and request.model not in able]
         if stuck:
             message = f"No model can be woken now: {self.trouble}."
             await self._store.refuse(self.lock.holder, ServiceUnavailable(message, retry_after=5.0), stuck)
@@ -250,8 +279,9 @@ class Controller:
                     await self._on_exit(name)
 
     def _note_trouble(self, reason: str) -> None:
+        if self.trouble in ("", _NOT_ASKED):
+            self._stir.set()
         self.trouble = reason
-        self._stir.set()
 
     async def _on_exit(self, name: str) -> None:
         if operation := self._running.get(name):
@@ -264,6 +294,7 @@ class Controller:
 
     async def _reconcile(self, names: list[str]) -> None:
         """Bring the phases in line with what really runs. Nothing is started while this is not done."""
+        self._suspects.difference_update(names)
         try:
             instances = {name: await self._inspect(self._specs[name]) for name in names}
         except RuntimeUnavailable as error:
@@ -275,7 +306,7 @@ class Controller:
                 continue
             state = await self._store.snapshot(list(self._specs))
             await self._adopt(name, instance, state)
-        if set(names) == set(self._specs):
+        if self._watching and set(names) == set(self._specs):
             self.trouble = ""
             await self._store.set_trouble("")
         self._stir.set()
@@ -299,7 +330,10 @@ class Controller:
         if model.phase in (Phase.STARTING, Phase.STOPPING):
             return  # the next round takes it up
         target, detail = _place_for(name, model, Snapshot(self._specs, self._room, state))
-        await self._store.move(self.lock.holder, name, [model.phase], target, event="adopted", detail=detail)
+        fields = {"sleep": ""} if target is Phase.STARTING else {}
+        await self._store.move(
+            self.lock.holder, name, [model.phase], target, event="adopted", detail=detail, fields=fields
+        )
 
 
 def _place_for(name: str, model: ModelState, snapshot: Snapshot) -> tuple[Phase, str]:

@@ -63,7 +63,7 @@ class RuntimeUnavailable(HearthError):
     """The container runtime could not be asked, so nothing may be started."""
 
 
-@dataclass
+@dataclass(eq=False)  # an exception is hashable and equal to itself only
 class Refusal(HearthError):
     """A request that is not served now. `message` says what happened and what to do next.
 

@@ -52,6 +52,10 @@ class GpuLock:
             self.holder = ""
         return kept
 
+    def forget(self) -> None:
+        """Stop acting without asking the store: this router is not, or not certainly, the holder any more."""
+        self.holder = ""
+
     async def drop(self) -> None:
         """Give the lock back, so that another router need not wait for its life to pass. Raises StoreUnavailable."""
         holder, self.holder = self.holder, ""

@@ -37,6 +37,10 @@ LOG_LINES = 20
 #: A model that was ready for this long (s) and then ends has not failed to start.
 PROVEN_AFTER = 60.0
 _STOP_RETRY = 5.0
+#: What a load that has used up its start_timeout while nobody watched still gets (s): enough to answer a probe.
+_LAST_CHANCE = 5.0
+#: The clocks of Redis and of the runtime are read at different moments (s).
+_CLOCK_SLACK = 1.0
 #: Weight of the newest measurement of a load or unload time.
 _NEWEST = 0.5
 
@@ -74,13 +78,13 @@ class Operations:
         began = time.monotonic()
         try:
             instance = await self._runtime.inspect(spec)
-            loading_for = max(0.0, time.time() - (instance.started_at or 0.0)) if instance.running else 0.0
-            began -= min(loading_for, spec.start_timeout)
-            async with asyncio.timeout(max(spec.start_timeout - loading_for, 1.0)):
+            loading_for = _loading_for(instance, state)
+            began -= loading_for
+            async with asyncio.timeout(max(spec.start_timeout - loading_for, min(spec.start_timeout, _LAST_CHANCE))):
                 if not instance.running:
                     if not self._lock.may_act:
                         return
-                    await self._runtime.start(spec)
+                    await self._start_engine(spec)
                 await self._until_ready(spec, operation, loading_for)
         except TimeoutError:
             limit = format_duration(spec.start_timeout)
@@ -91,6 +95,9 @@ class Operations:
             await self.fail(spec, str(error), stopped=True)
         else:
             took = time.monotonic() - began
+            fields: dict[str, str | int] = {"wanted": "", "error": "", "log": "[]"}
+            if loading_for or not instance.running:  # else it was there before: nobody saw it load
+                fields["load_ms"] = _learn(state.load_seconds, took)
             await self._store.move(
                 self._lock.holder,
                 spec.name,
@@ -98,8 +105,19 @@ class Operations:
                 Phase.READY,
                 event="ready",
                 detail=f"after {format_duration(took)}",
-                fields={"load_ms": _learn(state.load_seconds, took), "wanted": "", "error": "", "log": "[]"},
+                fields=fields,
             )
+
+    async def _start_engine(self, spec: ModelSpec) -> None:
+        """Start it, to the end also when cancelled: a start under way must not overtake the stop that comes next."""
+        starting = asyncio.ensure_future(self._runtime.start(spec))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if not starting.cancelled():
+                starting.exception()  # seen: the next holder reads from the runtime what became of it
+            raise
 
     async def _until_ready(self, spec: ModelSpec, operation: Operation, loading_for: float) -> None:
         """Return when the engine is healthy. Raises EngineStartFailed when it ends first."""
@@ -145,7 +163,7 @@ class Operations:
             Phase.FAILED if state.retry_at > state.since else Phase.ASLEEP,
             event="stopped",
             detail=f"after {format_duration(took)}",
-            fields={"unload_ms": _learn(state.unload_seconds, took), "sleep": ""},
+            fields={"unload_ms": _learn(state.unload_seconds, took)},
         )
 
     async def ended(self, spec: ModelSpec, state: ModelState, now: float) -> None:
@@ -204,6 +222,13 @@ def describe_exit(instance: Instance) -> str:
     if instance.exit_code is None:
         return "exit code unknown"
     return f"exit code {instance.exit_code}"
+
+
+def _loading_for(instance: Instance, state: ModelState) -> float:
+    """Seconds since this load began; 0 for an engine that runs for other reasons and is only taken over."""
+    if not instance.running or instance.started_at is None or instance.started_at < state.since - _CLOCK_SLACK:
+        return 0.0
+    return max(0.0, time.time() - instance.started_at)
 
 
 def _learn(known: float | None, measured: float) -> int:

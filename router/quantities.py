@@ -51,15 +51,15 @@ def parse_size(value: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """Short text for people: `0.4s`, `45s`, `3m20s`, `2h05m`."""
+    """Short text for people: `0.4s`, `45s`, `3m20s`, `2h05m`, `20m`."""
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    large, small = divmod(whole, 60) if whole < 3600 else divmod(whole // 60, 60)
+    units = "ms" if whole < 3600 else "hm"
+    return f"{large}{units[0]}" + (f"{small:02d}{units[1]}" if small else "")
 
 
 def format_size(size: float) -> str:

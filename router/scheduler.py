@@ -102,7 +102,9 @@ def decide(snapshot: Snapshot) -> Decision:
             if look_again_at is not None:
                 times.append(look_again_at)
         elif model.phase is Phase.STARTING and name in plan.leaving:
-            actions.append(Stop(name, plan.leaving[name]))
+            force = model.sleep == "force"
+            if force or not model.in_flight:  # an adopted engine may have work: it is drained as soon as it is ready
+                actions.append(Stop(name, plan.leaving[name], force))
     actions += plan.starts
     return Decision(tuple(actions), min((at for at in times if at > snapshot.state.now), default=None))
 
@@ -115,15 +117,13 @@ def forecast(snapshot: Snapshot) -> dict[str, float]:
     holding = {name for name, model in state.models.items() if model.phase in _HOLDING}
     expected: dict[str, float] = {}
     queue = 0.0
-    for name in _wanted(snapshot, waiting) + [name for name in state.models if name not in waiting]:
+    for name in dict.fromkeys([*_wanted(snapshot, waiting), *state.models]):
         model = state.models[name]
         load = model.load_seconds or ASSUMED_LOAD
         if model.phase is Phase.READY:
             expected[name] = 0.0
         elif model.phase is Phase.STARTING:
             expected[name] = max(load - (state.now - model.since), load * 0.05)
-        elif name in expected:
-            continue
         elif _fits(snapshot, specs[name], holding):
             expected[name] = load
         else:
@@ -199,12 +199,13 @@ def _make_room(snapshot: Snapshot) -> _Plan:
             holding.add(name)
             future.add(name)
             continue
-        if blocked & set(spec.gpus) or (name not in waiting and model.wanted is None):
+        if blocked >= set(spec.gpus) or (name not in waiting and model.wanted is None):
             continue
-        blocked |= set(spec.gpus)
-        for victim in _victims(snapshot, spec, future, waiting):
-            plan.leaving[victim] = f"making room for {name}"
-            future.discard(victim)
+        if not blocked & set(spec.gpus):
+            for victim in _victims(snapshot, spec, future, waiting):
+                plan.leaving[victim] = f"making room for {name}"
+                future.discard(victim)
+        blocked |= set(spec.gpus)  # one that waits on one of its GPUs only keeps its room on the others
         future.add(name)
     return plan
 
@@ -242,7 +243,7 @@ def _victims(
         if model is None or not set(snapshot.specs[name].gpus) & set(spec.gpus):
             return False
         if model.phase is Phase.STARTING:  # a load that nobody waits for any more
-            return name not in waiting and model.wanted is None
+            return name not in waiting and model.wanted is None and not model.in_flight
         return model.phase in (Phase.READY, Phase.DRAINING)
 
     staying = set(residents)
@@ -264,7 +265,7 @@ def _victims(
 def _serve(
     spec: ModelSpec, model: ModelState, waiting: Collection[Waiting], leaving: str | None, now: float
 ) -> tuple[list[Action], float | None]:
-    """What a running model does: serve those who wait, finish and leave, or stop for idleness; and when to look again."""
+    """What a running model does (serve those who wait, finish and leave, stop for idleness), and when to look again."""
     name = spec.name
     actions: list[Action] = []
     if leaving is not None and model.phase is Phase.DRAINING:
@@ -286,9 +287,6 @@ def _serve(
     if model.pinned or spec.role is Role.UTILITY or spec.idle_timeout == 0:
         return actions, None
     if model.in_flight or waiting:
-        return (
-            actions,
-            now + spec.idle_timeout,
-        )  # the earliest moment at which it can have been idle for that long
+        return actions, now + spec.idle_timeout  # the earliest at which it can have been idle for that long
     deadline = model.last_used + spec.idle_timeout
     return ([Stop(name, "idle")], None) if now >= deadline else (actions, deadline)

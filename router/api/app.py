@@ -43,7 +43,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the routes work with. token: what a gateway must show."""
+    """What the routes work with. token: what a gateway must show, if Redis has no other."""
 
     config: Config
     store: FleetStore
@@ -80,13 +80,15 @@ def _services(request: Request) -> Services:
     return services
 
 
-def _caller(
+async def _caller(
     services: Annotated[Services, Depends(_services)],
     token: Annotated[str, Header(alias=TOKEN_HEADER)] = "",
     role: Annotated[str, Header(alias=ROLE_HEADER)] = "",
     caller: Annotated[str, Header(alias=CALLER_HEADER)] = "",
 ) -> Caller:
-    if not hmac.compare_digest(token.encode(), services.token.encode()):
+    # asked for each time: Redis may have lost it, and a gateway or another router may have made a new one
+    known = await services.store.share_api_token(services.token)
+    if not hmac.compare_digest(token.encode(), known.encode()):
         raise HTTPException(403, "The router answers its gateway only; ask there.")
     return Caller(caller, role == "admin")
 
@@ -182,9 +184,10 @@ async def stream_events(
         after = last_event_id
         if not after:
             after = "0-0"
-            for event in await services.store.events("-", count=recent) if recent else []:
+            for event in await services.store.events("-", count=max(recent, 1)):
                 after = event["id"]
-                yield _frame(event)
+                if recent:
+                    yield _frame(event)
         quiet = 0
         while follow and not await request.is_disconnected():
             events = await services.store.events(after, block=_EVENT_BLOCK)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
 
 from router.config import ModelSpec
 from router.errors import EngineMissing, EngineStartFailed, EngineStopFailed, RuntimeUnavailable
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Seconds: an answer that only reads must come well within the 2 s in which a client hears that Docker is away.
-_READ_LIMIT = 1.5
+_READ_LIMIT = 1.2
 _START_LIMIT = 60.0
 _STOP_MARGIN = 15.0
 _RECONNECT_PAUSE = 0.5
@@ -77,7 +78,7 @@ class DockerRuntime:
         while True:
             events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
             try:
-                stream = await self._call(_READ_LIMIT, self._subscribe)
+                client, stream = await self._call(_READ_LIMIT, self._subscribe)
             except RuntimeUnavailable as error:
                 if not told:
                     yield Lost(str(error))
@@ -96,6 +97,7 @@ class DockerRuntime:
             finally:
                 with contextlib.suppress(Exception):
                     stream.close()
+                client.close()
 
     async def close(self) -> None:
         for client in self._clients:
@@ -108,7 +110,8 @@ class DockerRuntime:
         """Events of our containers until the stream breaks or Docker stops answering."""
         while True:
             try:
-                raw = await asyncio.wait_for(events.get(), _PING_INTERVAL)
+                async with asyncio.timeout(_PING_INTERVAL):
+                    raw = await events.get()
             except TimeoutError:
                 try:
                     await self._call(_READ_LIMIT, lambda client: client.ping())
@@ -127,15 +130,21 @@ class DockerRuntime:
                 code = attributes.get("exitCode")
                 yield Exited(model, int(code) if code is not None else None)
 
-    def _subscribe(self, _: docker.APIClient) -> Any:
+    def _subscribe(self, _: docker.APIClient) -> tuple[docker.APIClient, Any]:
         filters = {"type": ["container"], "event": ["start", "die"], "container": list(self._models)}
         endless: Any = None  # the stream may be silent for hours; the types know only numbers
-        return docker.APIClient(timeout=endless).events(filters=filters, decode=True)
+        client = _connect()
+        client.timeout = endless
+        try:
+            return client, client.events(filters=filters, decode=True)
+        except BaseException:
+            client.close()
+            raise
 
     def _client(self) -> docker.APIClient:
         client: docker.APIClient | None = getattr(self._local, "client", None)
         if client is None:
-            client = self._local.client = docker.APIClient()
+            client = self._local.client = _connect()
             self._clients.append(client)
         return client
 
@@ -148,7 +157,8 @@ class DockerRuntime:
             return function(client)
 
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._threads, run), limit + 0.2)
+            async with asyncio.timeout(limit + 0.2):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         except NotFound as error:
             raise EngineMissing(
                 f"{error.explanation}; create it first, with: docker compose --profile models create"
@@ -166,6 +176,12 @@ def _pump(stream: Any, events: asyncio.Queue[dict[str, Any] | None], loop: async
             loop.call_soon_threadsafe(events.put_nowait, event)
     with contextlib.suppress(RuntimeError):  # the loop has ended too
         loop.call_soon_threadsafe(events.put_nowait, None)
+
+
+def _connect() -> docker.APIClient:
+    """A client for the engine at DOCKER_HOST, or for the local one. It asks for the engine's version first."""
+    limit: Any = _READ_LIMIT  # the types know only whole seconds
+    return docker.APIClient(**kwargs_from_env(), timeout=limit)
 
 
 def _container(spec: ModelSpec) -> str:

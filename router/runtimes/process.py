@@ -1,7 +1,8 @@
 """Engines as child processes, for a box without Docker.
 
 Each engine leads its own session, so that it outlives the router, and leaves a record (pid and start time) in the state
-directory, by which the next router finds it again. A pid alone proves nothing: it may have been given to another program.
+directory, by which the next router finds it again. A pid alone proves nothing: it may have been given to another
+program. Its end is seen through a pidfd, the same way for an engine of this router and of an earlier one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import signal
 import socket
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +25,9 @@ from router.config import ModelSpec
 from router.errors import EngineMissing, EngineStartFailed, EngineStopFailed
 from router.runtimes.base import Exited, Instance, Regained, RuntimeEvent, Started
 
+#: Seconds that a killed process gets to be gone, and an ended one to be noticed.
 _KILL_WAIT = 5.0
+_REAP_WAIT = 1.0
 
 
 class ProcessRuntime:
@@ -35,9 +38,8 @@ class ProcessRuntime:
         self._dir = state_dir / "engines"
         self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
-        self._exits: dict[str, int] = {}
+        self._exits: dict[str, int | None] = {}
         self._ended: dict[str, asyncio.Event] = {}  # of each engine that runs: set when it has ended
-        self._reapers: set[asyncio.Task[None]] = set()
         self._pidfds: set[int] = set()
 
     async def start(self, spec: ModelSpec) -> None:
@@ -47,50 +49,39 @@ class ProcessRuntime:
             raise EngineMissing(f"model {spec.name!r} has no command")
         _require_free_port(spec)
         self._exits.pop(spec.name, None)
-        with self._path(spec, "log").open("wb") as log:
-            try:
-                child = await asyncio.create_subprocess_exec(
-                    *spec.command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **spec.environment},
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise EngineMissing(f"the program of model {spec.name!r} cannot be run: {error}") from error
-        with contextlib.suppress(psutil.NoSuchProcess):
-            created = psutil.Process(child.pid).create_time()
-            self._path(spec, "json").write_text(json.dumps({"pid": child.pid, "created": created}))
+        try:
+            pid = _spawn(spec.command, {**os.environ, **spec.environment}, self._path(spec, "log"))
+        except OSError as error:
+            raise EngineMissing(f"the program of model {spec.name!r} cannot be run: {error}") from error
+        record = {"pid": pid, "created": psutil.Process(pid).create_time()}  # unreaped, so it is there
+        self._path(spec, "json").write_text(json.dumps(record))
         self._events.put_nowait(Started(spec.name))
-        self._ended[spec.name] = asyncio.Event()
-        reaper = asyncio.create_task(self._reap(spec, child, self._ended[spec.name]), name=f"reap-{spec.name}")
-        self._reapers.add(reaper)
-        reaper.add_done_callback(self._reapers.discard)
+        self._follow(spec, pid)
 
     async def stop(self, spec: ModelSpec) -> None:
         process = self._find(spec)
         if process is None:
             return
-        ended = self._ended.get(spec.name) or self._adopt(spec, process.pid)
+        ended = self._ended.get(spec.name) or self._follow(spec, process.pid)
         for sign, patience in ((signal.SIGTERM, spec.stop_timeout), (signal.SIGKILL, _KILL_WAIT)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, sign)
-            try:
-                await asyncio.wait_for(ended.wait(), patience)
-            except TimeoutError:
-                continue
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it may have left behind in its session
-            return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await ended.wait()
+                return
         raise EngineStopFailed(f"process {process.pid} of model {spec.name!r} does not end")
 
     async def inspect(self, spec: ModelSpec) -> Instance:
         process = self._find(spec)
         if process is None:
+            if ended := self._ended.get(spec.name):  # its exit code is about to be known
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_REAP_WAIT):
+                        await ended.wait()
             return Instance(running=False, exit_code=self._exits.get(spec.name))
         if spec.name not in self._ended:
-            self._adopt(spec, process.pid)
+            self._follow(spec, process.pid)
         return Instance(running=True, started_at=process.create_time())
 
     async def logs(self, spec: ModelSpec, lines: int) -> tuple[str, ...]:
@@ -106,9 +97,6 @@ class ProcessRuntime:
             yield await self._events.get()
 
     async def close(self) -> None:
-        for reaper in self._reapers:
-            reaper.cancel()
-        await asyncio.gather(*self._reapers, return_exceptions=True)
         for pidfd in self._pidfds.copy():
             self._forget(pidfd)
 
@@ -127,13 +115,15 @@ class ProcessRuntime:
         except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
             return None
 
-    def _adopt(self, spec: ModelSpec, pid: int) -> asyncio.Event:
-        """Watch an engine that an earlier router started, by a pidfd. Nobody learns its exit code any more."""
+    def _follow(self, spec: ModelSpec, pid: int) -> asyncio.Event:
+        """Watch an engine until its end; the event is set then."""
         ended = self._ended[spec.name] = asyncio.Event()
 
         def on_exit(pidfd: int) -> None:
             self._forget(pidfd)
-            self._finish(spec, ended, None)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # what it left behind in its session holds memory too
+            self._finish(spec, ended, _reap(pid))
 
         try:
             pidfd = os.pidfd_open(pid)
@@ -149,20 +139,43 @@ class ProcessRuntime:
         self._pidfds.discard(pidfd)
         os.close(pidfd)
 
-    async def _reap(self, spec: ModelSpec, child: asyncio.subprocess.Process, ended: asyncio.Event) -> None:
-        code = await child.wait()
-        self._exits[spec.name] = code if code >= 0 else 128 - code
-        self._finish(spec, ended, self._exits[spec.name])
-
     def _finish(self, spec: ModelSpec, ended: asyncio.Event, exit_code: int | None) -> None:
         if self._ended.get(spec.name) is ended:
             del self._ended[spec.name]
+            self._exits[spec.name] = exit_code
         ended.set()
         self._events.put_nowait(Exited(spec.name, exit_code))
 
 
+def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """The pid of a new child in a session of its own, both outputs to `log`. Raises OSError. Neither subprocess nor
+    asyncio's: their objects warn about, or kill, a child that outlives them, and an engine outlives the router."""
+    return os.posix_spawnp(
+        command[0],
+        list(command),
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigdef=[signal.SIGPIPE],  # Python ignores it, and children would inherit that
+    )
+
+
+def _reap(pid: int) -> int | None:
+    """The exit code of an ended child, 128 and the signal's number if one killed it; None if it is no child of ours."""
+    try:
+        _, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
 def _require_free_port(spec: ModelSpec) -> None:
-    """An engine of somebody else on this address would pass for ours, so it must not be there. Raises EngineStartFailed."""
+    """Somebody else's engine on this address would pass for ours. Raises EngineStartFailed if there is one."""
     address = urlsplit(spec.health_url)
     port = address.port or (443 if address.scheme == "https" else 80)
     with socket.socket(socket.AF_INET6 if ":" in (address.hostname or "") else socket.AF_INET) as probe:

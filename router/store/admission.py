@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import secrets
 import time
 import uuid
 from collections import deque
@@ -19,6 +20,7 @@ from typing import Any
 from router.errors import (
     REFUSALS,
     CallerLimit,
+    ClientGone,
     ModelFailed,
     Refusal,
     ServiceUnavailable,
@@ -38,6 +40,7 @@ REDIS_PATIENCE = 1.5
 ROUTER_PATIENCE = 30.0
 _INBOX_BLOCK = 1.0
 _RETRY_PAUSE = 0.2
+_ADMIT_TRIES = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +62,17 @@ class Ticket:
     @property
     def leased(self) -> bool:
         return self.started is not None
+
+    @property
+    def standing(self) -> str:
+        """What the store should know of it: "lease", "wait", or "" for nothing."""
+        if self.leased or (self.verdict.done() and self.verdict.result() is None):
+            return "lease"
+        if self.verdict.done() or self.admitting is None or not self.admitting.done():
+            return ""
+        if self.admitting.cancelled() or self.admitting.exception() is not None:
+            return ""
+        return {"go": "lease", "wait": "wait"}.get(self.admitting.result()[0], "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +98,17 @@ class Admission:
         self._suspicion = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._last_verdict = "0-0"
+        # A question that timed out may still reach Redis, after the end of its request. So the worker registers anew
+        # after every failure, with a new generation: the store ignores questions of an older one, and the ends that
+        # are due are told after that. The lock keeps an end from overtaking a registration that names its request.
+        self._generation = 0
+        self._registered = False
+        self._in_order = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the worker's own tasks. Works without Redis too: requests then get 503 until it is there."""
         with contextlib.suppress(StoreUnavailable):
-            await self._register()
+            await self._register(self._generation)
         loops = {"heartbeat": self._beat, "inbox": self._listen, "ends": self._end_all}
         self._tasks = [asyncio.create_task(loop(), name=f"admission-{name}") for name, loop in loops.items()]
 
@@ -131,10 +151,12 @@ class Admission:
                 }
             )
         self._tickets[ticket.id] = ticket
-        answer = await self._admit(ticket, patience)
-        if answer[0] == "lost":
-            await self._register()
+        for _ in range(_ADMIT_TRIES):
+            generation = self._generation
             answer = await self._admit(ticket, patience)
+            if answer[0] != "lost":
+                break
+            await self._register(generation)
         match answer:
             case ["go"]:
                 ticket.started = time.monotonic()
@@ -145,7 +167,7 @@ class Admission:
         raise await self._refusal(ticket, answer)
 
     async def _admit(self, ticket: Ticket, patience: float) -> list[Any]:
-        # A caller that is cancelled here must not leave a lease behind: the question is asked to its end, and `end` waits.
+        # A caller that is cancelled here must not leave a lease: the question is asked to its end, and `end` waits.
         ticket.admitting = asyncio.ensure_future(
             self._scripts.run(
                 "admit",
@@ -155,14 +177,17 @@ class Admission:
                 ticket.entry,
                 int(patience * 1000),
                 int(ROUTER_PATIENCE * 1000),
+                self._generation,
             )
         )
+        ticket.admitting.add_done_callback(self._note_failure)
         answer: list[Any] = await asyncio.shield(ticket.admitting)
         return answer
 
     async def _wait(self, ticket: Ticket, patience: float, *, by_caller: bool) -> None:
         try:
-            refusal = await asyncio.wait_for(asyncio.shield(ticket.verdict), patience)
+            async with asyncio.timeout(patience):
+                refusal = await asyncio.shield(ticket.verdict)
         except TimeoutError:
             place = await self.place(ticket)
             kind, why = (
@@ -223,17 +248,26 @@ class Admission:
         phase, position, expected = await self._scripts.run("place", ticket.id, ticket.model)
         return Place(str(phase), int(position), int(expected) / 1000 if int(expected) >= 0 else None)
 
+    def abandon(self, ticket: Ticket) -> None:
+        """The client has gone: a wait for this ticket ends with ClientGone. `end` is still due."""
+        if not ticket.verdict.done():
+            gone = ClientGone("The client has closed its connection.", model=ticket.model)
+            ticket.verdict.set_result(gone)
+
     def end(self, ticket: Ticket) -> None:
         """The request is over. Never fails and never blocks: the store hears of it as soon as it can."""
         if self._tickets.pop(ticket.id, None) is not None:
             self._ended.append(ticket)
             self._something_ended.set()
 
-    async def api_token(self) -> str | None:
-        """What proves to the router that a call comes from a gateway; None while no router has run."""
+    async def api_token(self) -> str:
+        """What proves to the router that a call comes from a gateway. Made here if Redis has none (any more)."""
         async with translated():
             token: str | None = await self._redis.get(keys.API_TOKEN)
-            return token
+            if token is None:
+                await self._redis.set(keys.API_TOKEN, secrets.token_urlsafe(32), nx=True)
+                token = await self._redis.get(keys.API_TOKEN)
+        return token or ""
 
     # --- the worker's own tasks
 
@@ -245,15 +279,16 @@ class Admission:
             for ticket in batch:
                 if ticket.admitting is not None:
                     await asyncio.wait([ticket.admitting])
-                    if not ticket.admitting.cancelled():
-                        ticket.admitting.exception()  # seen: its caller has left or was told
             now = time.monotonic()
             arguments: list[str | int] = []
             for ticket in batch:
                 ran = int((now - ticket.started) * 1000) if ticket.started is not None and ticket.completed else -1
                 arguments += [ticket.id, ticket.model, ran]
             try:
-                await self._scripts.run("end", *arguments)
+                async with self._in_order:
+                    if not self._registered:
+                        await self._register_now()
+                    await self._scripts.run("end", *arguments)
             except StoreUnavailable:
                 self._ended.extendleft(reversed(batch))
                 self._suspicion.set()
@@ -296,8 +331,9 @@ class Admission:
             try:
                 async with translated():
                     known = await self._redis.pexpire(keys.worker(self.worker), int(WORKER_LIFE * 1000))
-                if not known:
-                    await self._register()
+                if not known or not self._registered:
+                    self._registered = False
+                    await self._register(self._generation)
                 if away_since is not None:
                     log.info("Redis is back")
                 away_since = None
@@ -312,7 +348,8 @@ class Admission:
                 continue
             self._suspicion.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._suspicion.wait(), HEARTBEAT)
+                async with asyncio.timeout(HEARTBEAT):
+                    await self._suspicion.wait()
 
     def _give_up_waiting(self) -> None:
         for ticket in self._tickets.values():
@@ -321,17 +358,24 @@ class Admission:
                     ServiceUnavailable("Redis is away; try again in a moment.", model=ticket.model, retry_after=2.0)
                 )
 
-    async def _register(self) -> None:
-        """Tell Redis of this worker and of all that it holds; needed at the start and after Redis lost its data."""
+    def _note_failure(self, question: asyncio.Future[Any]) -> None:
+        if not question.cancelled() and question.exception() is not None:
+            self._registered = False
+            self._suspicion.set()
+
+    async def _register(self, generation: int) -> None:
+        """Register, unless somebody else has done it since `generation`."""
+        async with self._in_order:
+            if not self._registered or self._generation == generation:
+                await self._register_now()
+
+    async def _register_now(self) -> None:
+        """Tell Redis of this worker and of all that it holds: at the start, after a failure, after Redis lost data."""
+        self._generation += 1
+        self._registered = False
         arguments: list[str | int] = []
         for ticket in self._tickets.values():
-            refused = ticket.verdict.done() and not ticket.leased
-            if ticket.admitting is not None and ticket.admitting.done() and not refused:
-                arguments += [
-                    "lease" if ticket.leased else "wait",
-                    ticket.id,
-                    ticket.model,
-                    ticket.since,
-                    ticket.entry,
-                ]
-        await self._scripts.run("register", self.worker, int(WORKER_LIFE * 1000), *arguments)
+            if ticket.standing:
+                arguments += [ticket.standing, ticket.id, ticket.model, ticket.since, ticket.entry]
+        await self._scripts.run("register", self.worker, int(WORKER_LIFE * 1000), self._generation, *arguments)
+        self._registered = True

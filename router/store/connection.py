@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -16,9 +17,10 @@ from redis.backoff import NoBackoff
 from router.errors import Fenced, StoreUnavailable
 from router.store.keys import PREFIX
 
-#: Seconds. Together they stay below the 2 s within which a client must hear that Redis is away.
+#: Seconds. A client must hear within 2 s that Redis is away; the wait for a free connection is for bursts of requests.
 CONNECT_TIMEOUT = 0.5
-ANSWER_TIMEOUT = 1.0
+ANSWER_TIMEOUT = 0.8
+POOL_TIMEOUT = 1.1
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -32,7 +34,8 @@ def connect(url: str, *, answer_timeout: float = ANSWER_TIMEOUT, connections: in
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
-        timeout=ANSWER_TIMEOUT,
+        timeout=POOL_TIMEOUT,
+        driver_info=None,  # it would cost each new connection a round trip
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_timeout=answer_timeout,
@@ -55,7 +58,7 @@ class Scripts:
         self._known: dict[str, Any] = {}
 
     async def run(self, name: str, *arguments: str | int | float) -> Any:
-        """The script's answer. Raises StoreUnavailable, and Fenced when a router's token is no longer the current one."""
+        """The script's answer. Raises StoreUnavailable, and Fenced when a router's token is not the current one."""
         script = self._known.get(name)
         if script is None:
             script = self._known[name] = self._redis.register_script(_source(name))
@@ -65,14 +68,31 @@ class Scripts:
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Redis's errors as ours."""
+    """Redis's errors as ours. A cancellation that arrives inside is never lost: redis-py waits with asyncio.wait_for,
+    which up to Python 3.11 forgets one that comes together with the result."""
+    task = asyncio.current_task()
+    cancellations = task.cancelling() if task is not None else 0
+    failure: Exception | None = None
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-        raise StoreUnavailable(f"Redis does not answer: {error}") from error
+        failure = StoreUnavailable(f"Redis does not answer: {error}")
+        failure.__cause__ = error
     except exceptions.ResponseError as error:
-        if "FENCED" in str(error):
-            raise Fenced(str(error)) from error
-        if "READONLY" in str(error) or "MISCONF" in str(error) or "OOM" in str(error):
-            raise StoreUnavailable(f"Redis cannot write: {error}") from error
-        raise
+        failure = _of_answer(error)
+    if task is not None and task.cancelling() > cancellations:
+        raise asyncio.CancelledError
+    if failure is not None:
+        raise failure
+
+
+def _of_answer(error: exceptions.ResponseError) -> Exception:
+    """Our error for one that Redis answers with; its own when that is a fault in the question."""
+    translation: Exception = error
+    if "FENCED" in str(error):
+        translation = Fenced(str(error))
+    elif any(sign in str(error) for sign in ("READONLY", "MISCONF", "OOM", "BUSY")):
+        translation = StoreUnavailable(f"Redis cannot do this now: {error}")
+    if translation is not error:
+        translation.__cause__ = error
+    return translation

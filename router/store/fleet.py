@@ -1,4 +1,4 @@
-"""The router's side of the store. Every write carries the fencing token; a late one raises Fenced and changes nothing."""
+"""The router's side of the store. Writes carry the fencing token; a late one raises Fenced and changes nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from router.errors import Refusal
 from router.store import keys
 from router.store.connection import Scripts, connect, translated
 from router.store.state import FleetState, Lease, ModelState, Phase, Waiting
+
+
+#: Seconds for which a nudge is awaited at a time; redis-py can be deaf to a cancellation for that long.
+_NUDGE_BLOCK = 1.0
 
 
 class FleetStore:
@@ -54,15 +58,17 @@ class FleetStore:
         Raises StoreUnavailable when the connection ends."""
         redis = connect(self._url, connections=2)
         try:
-            async with translated(), redis.pubsub() as channel:
-                await channel.subscribe(keys.NUDGE)
+            async with redis.pubsub() as channel:
+                async with translated():
+                    await channel.subscribe(keys.NUDGE)
                 yield
                 while True:
-                    message = await channel.get_message(ignore_subscribe_messages=True, timeout=30.0)
+                    async with translated():
+                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=_NUDGE_BLOCK)
+                        if message is None:
+                            await channel.ping()
                     if message is not None:
                         yield
-                    else:
-                        await channel.ping()
         finally:
             await redis.aclose()
 

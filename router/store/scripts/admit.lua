@@ -1,9 +1,9 @@
 -- A lease when the model is ready, else a place in the line.
--- ARGV: prefix, id, model, worker, entry (JSON), longest wait (ms), router grace (ms)
+-- ARGV: prefix, id, model, worker, entry (JSON), longest wait (ms), router grace (ms), the worker's generation
 -- Returns {verdict, ...}: go | lost | cooling, ms, error, log | away, reason | busy, phase, place | wait, place
 local id, model, worker, entry = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local now = now_ms()
-if redis.call('EXISTS', P .. 'worker:' .. worker) == 0 then return {'lost'} end
+if redis.call('GET', P .. 'worker:' .. worker) ~= ARGV[8] then return {'lost'} end
 
 local state = redis.call('HMGET', P .. 'model:' .. model, 'phase', 'retry_at')
 local phase = state[1] or 'asleep'

@@ -1,0 +1,75 @@
+"""Fixtures for all tiers, the marker of each directory, and the rule that in CI nothing is skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
+
+from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered
+
+TIERS = ("unit", "store", "docker", "vllm", "e2e", "compose", "chaos")
+_skipped: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        tier = item.path.relative_to(here).parts[0]
+        if tier in TIERS:
+            item.add_marker(tier)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped[report.nodeid] = reason
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped[report.nodeid] = reason
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get("HEARTH_TEST_REQUIRE_ALL") == "1" and _skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("HEARTH_TEST_REQUIRE_ALL") == "1" and _skipped:
+        terminalreporter.section("HEARTH_TEST_REQUIRE_ALL=1: these tests were skipped, so the run fails", red=True)
+        for test, reason in _skipped.items():
+            terminalreporter.line(f"{test}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def session_redis() -> Iterator[RedisServer]:
+    # a unix socket's path has about a hundred characters at most, and pytest's own directories are longer
+    directory = Path(tempfile.mkdtemp(prefix="hearth-"))
+    server = RedisServer(directory)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_server(session_redis: RedisServer) -> Iterator[RedisServer]:
+    """The run's private Redis, empty; a test may kill it and start it again."""
+    session_redis.make_fresh()
+    yield session_redis
+    session_redis.thaw()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url

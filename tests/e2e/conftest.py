@@ -1,0 +1,57 @@
+"""One stack for all end-to-end tests: a gateway takes long to start, and tests leave it as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from observer import Observer
+from stack import Model, Stack
+
+MODELS = [
+    Model("small"),
+    Model("wild/*", served=("a", "b")),
+    Model("faulty", lifecycle={"start_timeout": "20s"}),
+    Model("idle", lifecycle={"idle_timeout": "1s"}),
+    Model("hasty", lifecycle={"start_timeout": "1500ms"}),
+    Model("missing", lifecycle={"command": ["no-such-program"]}),
+    Model("left", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),
+    Model("right", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),
+]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The running stack. Its configuration lies beside a copy of plugins/, which must not matter."""
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"),
+        MODELS,
+        gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
+        settings={
+            "keepalive_interval": "300ms",
+            "max_body": "1MiB",
+            "drain_timeout": "60s",
+            "max_wait": "60s",
+            "cooldown": {"first": "1s", "longest": "2s"},
+        },
+        extra={"router_settings": {"model_group_alias": {"tiny": "small"}}},
+        user_key=True,
+        plugins_beside_config=True,
+    )
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+async def hearth(stack: Stack) -> AsyncIterator[Observer]:
+    """The stack as this test sees it. Afterwards nothing may be left of the test's requests, and no fault in force."""
+    async with Observer(stack) as observer:
+        yield observer
+        for name in stack.models:
+            stack.set_options(name)
+        for name in await observer.awake():
+            await observer.engines[name].clear_faults()
+        await observer.until_no_requests()

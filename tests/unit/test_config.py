@@ -1,0 +1,216 @@
+"""The lifecycle configuration: what is read, and what is said of a file that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.config import Config, Role, load, parse
+from router.errors import ConfigError
+
+
+def entry(name: str = "tiny", **lifecycle: Any) -> dict[str, Any]:
+    section = {"container": f"engine-{name}", "memory": "10GiB", **lifecycle}
+    return {
+        "model_name": name,
+        "litellm_params": {"model": f"hosted_vllm/{name}", "api_base": f"http://engine-{name}:8000/v1"},
+        "model_info": {"lifecycle": {key: value for key, value in section.items() if value is not None}},
+    }
+
+
+def document(*entries: Any, **settings: Any) -> dict[str, Any]:
+    general = {"gpus": {"0": {"memory": "24GiB", "reserve": "2GiB"}}, **settings}
+    return {"general_settings": {"lifecycle": general}, "model_list": list(entries)}
+
+
+def faults(made: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(made)
+    return str(caught.value).splitlines()
+
+
+def test_defaults_are_filled_in_from_the_global_settings() -> None:
+    found = parse(document(entry(idle_timeout="5m"), idle_timeout="1h", stop_timeout=7))
+    spec = found.models["tiny"]
+    assert (spec.idle_timeout, spec.stop_timeout, spec.start_timeout) == (300, 7, 900)
+    assert spec.health_url == "http://engine-tiny:8000/health"
+    assert (spec.memory, spec.gpus, spec.role, spec.container) == (10 * 2**30, ("0",), Role.NORMAL, "engine-tiny")
+
+
+def test_models_without_a_lifecycle_are_left_to_litellm() -> None:
+    hosted = {"model_name": "hosted", "litellm_params": {"model": "openai/gpt"}, "model_info": {"anything": 1}}
+    assert list(parse(document(hosted, {"model_name": "bare"}, entry())).models) == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("made", "path", "near"),
+    [
+        (document(entry(idle_timout="5m")), "model_list[0] (tiny).model_info.lifecycle.idle_timout", "idle_timeout"),
+        (document(entry(), idel_timeout=5), "general_settings.lifecycle.idel_timeout", "idle_timeout"),
+        (document(gpus={"0": {"memry": 5, "memory": 6}}), "general_settings.lifecycle.gpus.0.memry", "memory"),
+        (document(cooldown={"fist": 1}), "general_settings.lifecycle.cooldown.fist", "first"),
+    ],
+)
+def test_unknown_key_is_named_with_its_path_and_the_nearest_key(made: dict[str, Any], path: str, near: str) -> None:
+    assert faults(made) == [f"{path}: is not a known key; did you mean {near!r}?"]
+
+
+def test_unknown_key_like_no_other_gets_no_suggestion() -> None:
+    assert faults(document(entry(xyzzy=1)))[0].endswith("xyzzy: is not a known key")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("memory", "10 Gigs", "is not a size"),
+        ("memory", None, "required"),
+        ("idle_timeout", "soon", "is not a duration"),
+        ("start_timeout", 0, "greater than 0"),
+        ("role", "loner", "'normal', 'utility' or 'exclusive'"),
+        ("gpu", [], "at least 1 item"),
+        ("gpu", "7", "gpu: '7' is not one of general_settings.lifecycle.gpus: 0"),
+        ("container", None, "container: is missing"),
+        ("health_path", "health", "pattern"),
+        ("memory", "22.5GiB", "memory: 22.5 GiB never fits GPU 0, which has 22.0 GiB for models"),
+    ],
+)
+def test_bad_value_is_explained(key: str, value: Any, said: str) -> None:
+    found = faults(document(entry(**{key: value})))
+    assert len(found) == 1
+    assert found[0].startswith("model_list[0] (tiny).model_info.lifecycle")
+    assert said in found[0]
+
+
+def test_process_runtime_needs_a_command_and_no_container() -> None:
+    assert "command: is missing" in faults(document(entry(), runtime="process"))[0]
+    found = parse(document(entry(container=None, command=["engine", "--fast"]), runtime="process"))
+    assert found.models["tiny"].command == ("engine", "--fast")
+
+
+def test_memory_of_every_gpu_counts() -> None:
+    gpus = {"big": {"memory": "80GiB"}, "small": {"memory": "8GiB"}}
+    assert parse(document(entry(gpu="big"), gpus=gpus)).models["tiny"].gpus == ("big",)
+    assert "never fits GPU small" in faults(document(entry(gpu=["big", "small"]), gpus=gpus))[0]
+
+
+def test_gpu_names_may_be_bare_numbers() -> None:
+    found = parse(document(entry(gpu=1), gpus={0: {"memory": "8GiB"}, 1: {"memory": "16GiB"}}))
+    assert list(found.settings.gpus) == ["0", "1"]
+    assert found.models["tiny"].gpus == ("1",)
+
+
+@pytest.mark.parametrize("reserve", ["24GiB", "25GiB"])
+def test_reserve_must_leave_room(reserve: str) -> None:
+    assert "reserve is not smaller" in faults(document(gpus={"0": {"memory": "24GiB", "reserve": reserve}}))[0]
+
+
+def test_duplicates_are_found() -> None:
+    first, same_name, same_container = entry("a"), entry("a"), entry("b", container="engine-a")
+    found = faults(document(first, same_name, same_container))
+    assert any("a second entry named 'a' has a lifecycle" in line for line in found)
+    found = faults(document(first, same_container))
+    assert found == ["models 'a' and 'b' have the same container engine-a"]
+    second = entry("b")
+    second["litellm_params"] = first["litellm_params"]
+    assert faults(document(first, second)) == ["models 'a' and 'b' have the same address http://engine-a:8000/health"]
+
+
+@pytest.mark.parametrize("address", [None, "", "engine:8000", "ftp://engine/", "os.environ/HEARTH_TEST_NOT_SET"])
+def test_address_is_needed(address: str | None) -> None:
+    made = entry()
+    made["litellm_params"]["api_base"] = address
+    assert "api_base: is missing" in faults(document(made))[0]
+
+
+def test_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_TEST_ADDRESS", "https://[::1]:9/v1")
+    made = entry(health_path="/ping")
+    made["litellm_params"]["api_base"] = "os.environ/HEARTH_TEST_ADDRESS"
+    assert parse(document(made)).models["tiny"].health_url == "https://[::1]:9/ping"
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    several = entry("c", gpu=["7", "8"], container=None)
+    several["litellm_params"] = {}
+    made = document(entry("a", memory="x", role="y"), {"model_name": "b", "model_info": 5}, several, "nonsense")
+    made["general_settings"]["lifecycle"]["max_wait"] = -1
+    found = "\n".join(faults(made))
+    for said in ("max_wait", "(a).model_info.lifecycle.memory", "(a).model_info.lifecycle.role",
+                 "model_list[1] (b).model_info: is not a mapping", "model_list[3]: is not a mapping"):  # fmt: skip
+        assert said in found
+    del made["general_settings"]["lifecycle"]["max_wait"]
+    found = "\n".join(faults(made))
+    for said in ("'7' is not", "'8' is not", "container: is missing", "api_base: is missing"):
+        assert said in found
+
+
+@pytest.mark.parametrize("made", [{}, {"general_settings": None}, {"general_settings": {"lifecycle": None}}])
+def test_settings_are_needed(made: dict[str, Any]) -> None:
+    assert faults(made) == ["general_settings.lifecycle.gpus: Field required"]
+
+
+@pytest.mark.parametrize("part", ["general_settings", "model_list"])
+def test_wrong_kind_of_part_is_a_fault_and_not_a_crash(part: str) -> None:
+    made = document(entry()) | {part: "text"}
+    assert any(line.startswith(f"{part}: is not a ") for line in faults(made))
+
+
+def test_entry_without_a_name_is_a_fault() -> None:
+    made = entry()
+    del made["model_name"]
+    assert "model_name: is missing" in faults(document(made))[0]
+
+
+# --- files
+
+
+MAIN = """
+include: [more.yaml, sub/other.yaml]
+general_settings:
+  lifecycle: {gpus: {"0": {memory: 24GiB}}}
+model_list:
+  - {model_name: a, litellm_params: {api_base: "http://a:1"}, model_info: {lifecycle: {container: a, memory: 1GiB}}}
+"""
+MORE = """
+model_list:
+  - {model_name: b, litellm_params: {api_base: "http://b:1"}, model_info: {lifecycle: {container: b, memory: 1GiB}}}
+litellm_settings: {drop_params: true}
+"""
+
+
+def write(directory: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = directory / f"{name.replace('__', '/')}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return directory / "main.yaml"
+
+
+def test_includes_are_merged_as_litellm_does(tmp_path: Path) -> None:
+    found: Config = load(write(tmp_path, main=MAIN, more=MORE, sub__other="include: [deep.yaml]",
+                               sub__deep=MORE.replace("b,", "c,").replace("//b", "//c")))  # fmt: skip
+    assert list(found.models) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"main": "a: ["}, "main.yaml: is not YAML"),
+        ({"main": "- a"}, "main.yaml: is not a mapping"),
+        ({"main": "include: more.yaml"}, "include: is a list"),
+        ({"main": "include: [nowhere.yaml]"}, "nowhere.yaml: cannot be read"),
+        ({"main": "include: [more.yaml]", "more": "include: [main.yaml]"}, "main.yaml: includes itself"),
+        ({"more": ""}, "main.yaml: cannot be read"),
+        ({"main": ""}, "gpus: Field required"),
+    ],
+)
+def test_file_that_cannot_be_used_is_named(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    path = write(tmp_path, **files)
+    with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
+        load(path)
+
+
+def test_shipped_configuration_is_right() -> None:
+    assert load(Path(__file__).parents[2] / "litellm_config.yaml").models
