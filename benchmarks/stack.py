@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ class Stack:
         finally:
             stack._end()
             shutil.rmtree(directory, ignore_errors=True)
+
+    @classmethod
+    @asynccontextmanager
+    async def running_meanwhile(cls, document: Mapping[str, Any], **options: Any) -> AsyncIterator[Stack]:
+        """The same, while the event loop goes on serving what the stack needs to start and to end."""
+        running = cls.running(document, **options)
+        stack = await asyncio.to_thread(running.__enter__)
+        try:
+            yield stack
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
 
     def _up(self) -> bool:
         for child in (self._redis, self.router, self.gateway):

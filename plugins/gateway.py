@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -43,7 +45,8 @@ class Gateway:
         self._settings = settings
         self._litellm = litellm_app
         self._admission = Admission(environment.redis_url)
-        self._ours = create_router_proxy(self._admission, environment.router_url)
+        self.closing = asyncio.Event()
+        self._ours = create_router_proxy(self._admission, environment.router_url, self.closing)
         self._scopes = RequestScopes(
             litellm_app,
             self._admission,
@@ -78,6 +81,15 @@ def _is_ours(path: str) -> bool:
     return path in ("/healthz", "/metrics") or path.startswith("/lifecycle/")
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, which waits for open answers when it is told to stop; the endless ones have to hear of it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        gateway: Gateway = self.config.app  # type: ignore[assignment] # ours is the only one it serves
+        gateway.closing.set()
+        super().handle_exit(sig, frame)
+
+
 def main() -> int:
     """Exit code 2 when the configuration cannot be used."""
     # LiteLLM's loggers take the root's level, and would write a line for each request at INFO.
@@ -91,16 +103,20 @@ def main() -> int:
         print(f"{error}", file=sys.stderr)
         return 2
     prepare_environment(environment)
-    uvicorn.run(
-        Gateway(config, environment),
-        host=environment.listen.host,
-        port=environment.listen.port,
-        uds=environment.listen.uds,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_GRACE,
-        lifespan="on",
+    gateway = Gateway(config, environment)
+    server = _Server(
+        uvicorn.Config(
+            gateway,
+            host=environment.listen.host,
+            port=environment.listen.port,
+            uds=environment.listen.uds,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_GRACE,
+            lifespan="on",
+        )
     )
+    server.run()
     return 0
 
 

@@ -134,8 +134,8 @@ def _resolve(model: str) -> str | None:
             raise Refused("model: is the name of one model", param="model")
         for entry in llm_router.get_model_list() or []:
             inner = ((entry.get("litellm_params") or {}).get("model"), (entry.get("model_info") or {}).get("id"))
-            if model in inner and _engine_of(entry) is not None:
-                raise Refused(f"model: there is no {model!r}; did you mean {entry['model_name']!r}?", param="model")
+            if model in inner and (engine := _engine_of(entry)) is not None:
+                raise Refused(f"model: there is no {model!r}; did you mean {engine!r}?", param="model")
     return None
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import litellm
+from litellm._logging import verbose_proxy_logger
 from litellm.proxy import proxy_server
 
 from plugins.key_auth import check_key
-from plugins.lifecycle import LifecycleHook
+from plugins.lifecycle import LifecycleHook, Refused
 from router.config import LifecycleSettings
 
 GetConfig = Callable[..., Awaitable[dict[str, Any]]]
@@ -54,9 +56,15 @@ def remember_that_tracing_is_missing() -> None:
         sys.modules.setdefault(_TRACING, None)  # type: ignore[arg-type] # None: "known to be missing"
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """LiteLLM logs every exception with its traceback; a refusal is an answer, and none of its business."""
+    return not (record.exc_info and isinstance(record.exc_info[1], Refused))
+
+
 def install(settings: LifecycleSettings) -> None:
     """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
     remember_that_tracing_is_missing()
+    verbose_proxy_logger.addFilter(_is_news)
     litellm.logging_callback_manager.add_litellm_callback(LifecycleHook(settings))
     if proxy_server.user_custom_auth is None and not os.environ.get("DATABASE_URL"):
         proxy_server.user_custom_auth = check_key

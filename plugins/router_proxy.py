@@ -26,8 +26,8 @@ _RETURNED = ("content-type", "cache-control", "retry-after")
 _FORWARDED = ("last-event-id", "accept")
 
 
-def create_router_proxy(admission: Admission, router_url: str) -> FastAPI:
-    """The ASGI application for these addresses."""
+def create_router_proxy(admission: Admission, router_url: str, closing: asyncio.Event) -> FastAPI:
+    """The ASGI application for these addresses. closing: set when the gateway is told to stop; event streams end."""
     app = FastAPI(title="Hearth", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(ProxyException, openai_exception_handler)
     client = router_client(router_url)
@@ -46,7 +46,8 @@ def create_router_proxy(admission: Admission, router_url: str) -> FastAPI:
             return JSONResponse({"detail": f"The router does not answer: {error}"}, 503, {"Retry-After": "2"})
 
         async def body() -> AsyncIterator[bytes]:
-            async for chunk in answer.aiter_raw():
+            chunks = answer.aiter_raw()
+            while (chunk := await _next(chunks, closing)) is not None:
                 yield chunk
 
         return StreamingResponse(
@@ -80,6 +81,19 @@ def create_router_proxy(admission: Admission, router_url: str) -> FastAPI:
     app.add_api_route("/metrics", forward, methods=["GET"])
     app.add_api_route("/lifecycle/{path:path}", forward, methods=["GET", "POST"])
     return app
+
+
+async def _next(chunks: AsyncIterator[bytes], closing: asyncio.Event) -> bytes | None:
+    """The next chunk; None at the end, or when `closing` is set first."""
+    chunk = asyncio.ensure_future(anext(chunks, None))
+    closed = asyncio.ensure_future(closing.wait())
+    try:
+        await asyncio.wait({chunk, closed}, return_when=asyncio.FIRST_COMPLETED)
+        return chunk.result() if chunk.done() else None
+    finally:
+        for task in (chunk, closed):
+            task.cancel()
+        await asyncio.gather(chunk, closed, return_exceptions=True)
 
 
 def router_client(router_url: str) -> httpx.AsyncClient:

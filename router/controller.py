@@ -229,21 +229,21 @@ class Controller:
         now = snapshot.state.now
         waited_for = {request.model for request in snapshot.state.line}
         for name, seconds in scheduler.forecast(snapshot).items():
-            moving = name in waited_for or snapshot.state.models[name].phase is Phase.STARTING
-            kind, value = ("at", now + seconds) if moving else ("in", seconds)
+            if seconds is None:
+                kind, value = "", 0.0
+            elif name in waited_for or snapshot.state.models[name].phase is Phase.STARTING:
+                kind, value = "expected_at", now + seconds
+            else:
+                kind, value = "expected_in", seconds
             known_kind, known = self._expected.get(name, ("", 0.0))
             slack, share = _EXPECTATION_SLACK
-            if kind == known_kind and abs(value - known) <= max(slack, share * seconds):
+            if kind == known_kind and abs(value - known) <= max(slack, share * (seconds or 0.0)):
                 continue
             self._expected[name] = (kind, value)
-            milliseconds = round(value * 1000)
-            await self._store.set_fields(
-                name,
-                {
-                    "expected_at": milliseconds if moving else "",
-                    "expected_in": "" if moving else milliseconds,
-                },
-            )
+            fields: dict[str, str | int] = {"expected_at": "", "expected_in": ""}
+            if kind:
+                fields[kind] = round(value * 1000)
+            await self._store.set_fields(name, fields)
 
     # --- what happens outside
 

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.api.views import gpu_views
 from router.config import Config
 from router.store.state import FleetState, Phase
 
@@ -43,19 +44,12 @@ class _Fleet(Collector):
         yield from self._memory()
 
     def _memory(self) -> Iterator[Metric]:
-        total = GaugeMetricFamily("hearth_gpu_room_bytes", "Memory that models may claim.", labels=["gpu"])
+        room = GaugeMetricFamily("hearth_gpu_room_bytes", "Memory that models may claim.", labels=["gpu"])
         claimed = GaugeMetricFamily("hearth_gpu_claimed_bytes", "Memory that models claim now.", labels=["gpu"])
-        for gpu, settings in self._config.settings.gpus.items():
-            total.add_metric([gpu], settings.memory - settings.reserve)
-            claimed.add_metric(
-                [gpu],
-                sum(
-                    self._config.models[name].memory
-                    for name, model in self._state.models.items()
-                    if model.phase not in (Phase.ASLEEP, Phase.FAILED) and gpu in self._config.models[name].gpus
-                ),
-            )
-        yield from (total, claimed)
+        for gpu in gpu_views(self._config, self._state):
+            room.add_metric([gpu.name], gpu.room)
+            claimed.add_metric([gpu.name], gpu.claimed)
+        yield from (room, claimed)
 
 
 def render(state: FleetState, config: Config) -> str:

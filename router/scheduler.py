@@ -19,8 +19,7 @@ from router.config import ModelSpec, Role
 from router.store.state import FleetState, ModelState, Phase, Waiting
 
 _HOLDING = frozenset({Phase.STARTING, Phase.READY, Phase.DRAINING, Phase.STOPPING})
-#: Seconds assumed for a load, an unload and a request before one has been measured.
-ASSUMED_LOAD = 60.0
+#: Seconds assumed for an unload and a request before one has been measured.
 ASSUMED_UNLOAD = 5.0
 ASSUMED_SERVICE = 10.0
 
@@ -109,19 +108,22 @@ def decide(snapshot: Snapshot) -> Decision:
     return Decision(tuple(actions), min((at for at in times if at > snapshot.state.now), default=None))
 
 
-def forecast(snapshot: Snapshot) -> dict[str, float]:
+def forecast(snapshot: Snapshot) -> dict[str, float | None]:
     """Seconds until each model is expected to answer a request that asks for it now: the swaps that are due before
-    it, one after the other, and its own. Built on learned costs, so it is an estimate and not a bound."""
+    it, one after the other, and its own. Built on learned costs, so it is an estimate and not a bound; None as long
+    as a load that it depends on has never been measured."""
     state, specs = snapshot.state, snapshot.specs
     waiting = _by_model(snapshot)
     holding = {name for name, model in state.models.items() if model.phase in _HOLDING}
-    expected: dict[str, float] = {}
-    queue = 0.0
+    expected: dict[str, float | None] = {}
+    queue: float | None = 0.0
     for name in dict.fromkeys([*_wanted(snapshot, waiting), *state.models]):
         model = state.models[name]
-        load = model.load_seconds or ASSUMED_LOAD
+        load = model.load_seconds
         if model.phase is Phase.READY:
             expected[name] = 0.0
+        elif load is None:
+            expected[name] = None
         elif model.phase is Phase.STARTING:
             expected[name] = max(load - (state.now - model.since), load * 0.05)
         elif _fits(snapshot, specs[name], holding):
@@ -130,9 +132,9 @@ def forecast(snapshot: Snapshot) -> dict[str, float]:
             others = [state.models[other] for other in holding if set(specs[other].gpus) & set(specs[name].gpus)]
             drain = max((other.service_seconds or ASSUMED_SERVICE for other in others if other.in_flight), default=0.0)
             unload = max((other.unload_seconds or ASSUMED_UNLOAD for other in others), default=0.0)
-            expected[name] = queue + drain + unload + load
-            if name in waiting:
-                queue = expected[name]
+            expected[name] = None if queue is None else queue + drain + unload + load
+        if name in waiting and model.phase not in (Phase.READY, Phase.STARTING):
+            queue = expected[name]
     return expected
 
 

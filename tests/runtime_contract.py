@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
-
 from eventually import eventually
+
 from router.config import ModelSpec
 from router.errors import EngineMissing
 from router.runtimes.base import Exited, Regained, Runtime, RuntimeEvent, Started

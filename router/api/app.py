@@ -13,12 +13,13 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, R
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from router import metrics, scheduler
-from router.api.views import ActionView, ModelsView, ModelView, RequestsView, model_view, request_views
+from router.api.views import ActionView, ModelsView, ModelView, RequestsView, gpu_views, model_view, request_views
 from router.config import Config
 from router.controller import Controller
 from router.errors import EngineError, RuntimeUnavailable, StoreUnavailable
 from router.runtimes.base import Runtime
 from router.scheduler import Snapshot
+from router.store.connection import ANSWER_TIMEOUT
 from router.store.fleet import FleetStore
 from router.store.state import FleetState, Phase
 
@@ -27,8 +28,9 @@ TOKEN_HEADER = "X-Hearth-Token"  # noqa: S105 - a header's name
 ROLE_HEADER = "X-Hearth-Role"
 CALLER_HEADER = "X-Hearth-Caller"
 
-_EVENT_BLOCK = 0.8
-_KEEPALIVE_ROUNDS = 10
+#: Seconds for which Redis is asked to wait for the next event. Longer than an answer may take, the stream would end.
+_EVENT_BLOCK = ANSWER_TIMEOUT / 2
+_KEEPALIVE_ROUNDS = 20
 
 
 class Action(StrEnum):
@@ -138,6 +140,7 @@ async def list_models(services: ServicesHere, caller: CallerHere) -> ModelsView:
         now=state.now,
         trouble=services.controller.trouble,
         acting=services.controller.lock.may_act,
+        gpus=gpu_views(services.config, state),
         models=[_view(services, state, name, expected, caller) for name in services.config.models],
     )
 
@@ -250,12 +253,14 @@ async def _state(services: Services) -> FleetState:
     return await services.store.snapshot(list(services.config.models))
 
 
-def _expected(services: Services, state: FleetState) -> dict[str, float]:
+def _expected(services: Services, state: FleetState) -> dict[str, float | None]:
     room = {name: gpu.memory - gpu.reserve for name, gpu in services.config.settings.gpus.items()}
     return scheduler.forecast(Snapshot(services.config.models, room, state))
 
 
-def _view(services: Services, state: FleetState, name: str, expected: dict[str, float], caller: Caller) -> ModelView:
+def _view(
+    services: Services, state: FleetState, name: str, expected: dict[str, float | None], caller: Caller
+) -> ModelView:
     waiting = sum(request.model == name for request in state.line)
     return model_view(
         services.config.models[name], state.models[name], waiting, expected.get(name), state.now, admin=caller.admin

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from router.config import ModelSpec
-from router.store.state import Lease, ModelState, Phase, Waiting
+from router.config import Config, ModelSpec
+from router.store.state import FleetState, Lease, ModelState, Phase, Waiting
 
 
 class ModelView(BaseModel):
@@ -35,12 +35,21 @@ class ModelView(BaseModel):
     log: list[str] = []
 
 
+class GpuView(BaseModel):
+    """One GPU. room: bytes that models may claim. claimed: bytes that those which are awake claim now."""
+
+    name: str
+    room: int
+    claimed: int
+
+
 class ModelsView(BaseModel):
-    """All models, and what keeps the router from acting, if anything does."""
+    """All models and GPUs, and what keeps the router from acting, if anything does."""
 
     now: float
     trouble: str
     acting: bool
+    gpus: list[GpuView] = []
     models: list[ModelView]
 
 
@@ -96,8 +105,25 @@ def model_view(
     )
 
 
+def gpu_views(config: Config, state: FleetState) -> list[GpuView]:
+    """Each GPU with what is claimed of it now."""
+    awake = [
+        config.models[name]
+        for name, model in state.models.items()
+        if model.phase not in (Phase.ASLEEP, Phase.FAILED)
+    ]
+    return [
+        GpuView(
+            name=name,
+            room=gpu.memory - gpu.reserve,
+            claimed=sum(spec.memory for spec in awake if name in spec.gpus),
+        )
+        for name, gpu in config.settings.gpus.items()
+    ]
+
+
 def request_views(
-    leases: list[Lease], line: tuple[Waiting, ...], expected: dict[str, float], now: float
+    leases: list[Lease], line: tuple[Waiting, ...], expected: dict[str, float | None], now: float
 ) -> list[RequestView]:
     """Running requests, then the line in its order."""
     running = [

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from router.api.views import ModelsView, ModelView, RequestsView, RequestView
+from router.api.views import GpuView, ModelsView, ModelView, RequestsView, RequestView
 from router.cli.server import Event
 from router.quantities import format_duration, format_size
 from router.store.state import Phase
@@ -22,14 +22,13 @@ _STYLES = {
     Phase.FAILED: "bold red",
     Phase.ASLEEP: "dim",
 }
-#: Phases in which an engine holds its memory.
-_AWAKE = (Phase.STARTING, Phase.READY, Phase.DRAINING, Phase.STOPPING)
 
 
 def status(models: ModelsView, requests: RequestsView, now: float) -> RenderableType:
     """Everything: models, memory, requests. now: seconds on the server's clock."""
     parts: list[RenderableType] = [models_table(models.models, now)]
-    parts.extend(memory_lines(models.models))
+    parts.extend(_notes(models.models, now))
+    parts.extend(memory_lines(models.gpus))
     if not models.acting:
         parts.append(Text("The router stands by: another one acts.", "yellow"))
     if models.trouble:
@@ -42,16 +41,14 @@ def status(models: ModelsView, requests: RequestsView, now: float) -> Renderable
 
 
 def models_table(models: Sequence[ModelView], now: float) -> Table:
-    """What each model does. The last column appears only when there is something to say."""
-    notes = {model.name: _note(model, now) for model in models}
+    """What each model does."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("MODEL", "PHASE", "SINCE"):
+    table.add_column("MODEL", overflow="fold")
+    for heading in ("PHASE", "SINCE"):
         table.add_column(heading, no_wrap=True)
     for heading in ("RUNNING", "WAITING", "MEMORY"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("STOPS IN", no_wrap=True)
-    if any(notes.values()):
-        table.add_column("NOTE", overflow="fold")
     for model in models:
         cells = [
             Text(model.name),
@@ -62,14 +59,15 @@ def models_table(models: Sequence[ModelView], now: float) -> Table:
             Text(format_size(model.memory)),
             Text(stops_in(model, now)),
         ]
-        table.add_row(*cells, *([Text(notes[model.name])] if any(notes.values()) else []))
+        table.add_row(*cells)
     return table
 
 
 def settings_table(models: Sequence[ModelView]) -> Table:
     """What is set for each model, and what was learned of it."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("MODEL", "PHASE", "GPU", "ROLE"):
+    table.add_column("MODEL", overflow="fold")
+    for heading in ("PHASE", "GPU", "ROLE"):
         table.add_column(heading, no_wrap=True)
     for heading in ("MEMORY", "IDLE TIMEOUT", "LOADS IN", "UNLOADS IN"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -100,13 +98,11 @@ def stops_in(model: ModelView, now: float) -> str:
     return format_duration(max(0.0, model.stops_at - now))
 
 
-def memory_lines(models: Sequence[ModelView]) -> list[Text]:
-    """For each GPU what its awake models claim of it."""
-    claimed: dict[str, int] = {}
-    for model in models:
-        for gpu in model.gpus:
-            claimed[gpu] = claimed.get(gpu, 0) + (model.memory if model.phase in _AWAKE else 0)
-    return [Text(f"GPU {gpu}: {format_size(size)} claimed", "dim") for gpu, size in sorted(claimed.items())]
+def memory_lines(gpus: Sequence[GpuView]) -> list[Text]:
+    """For each GPU what the models that are awake claim of it."""
+    return [
+        Text(f"GPU {gpu.name}: {format_size(gpu.claimed)} of {format_size(gpu.room)} claimed", "dim") for gpu in gpus
+    ]
 
 
 def requests_table(requests: Sequence[RequestView]) -> Table:
@@ -136,6 +132,11 @@ def event_line(event: Event) -> Text:
     if event.detail:
         line.append(f"  {event.detail}", "default")
     return line
+
+
+def _notes(models: Sequence[ModelView], now: float) -> list[Text]:
+    """A line, of any length, for each model of which there is something to say."""
+    return [Text(f"{model.name}: {note}", _STYLES[model.phase]) for model in models if (note := _note(model, now))]
 
 
 def _note(model: ModelView, now: float) -> str:

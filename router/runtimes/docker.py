@@ -160,9 +160,7 @@ class DockerRuntime:
             async with asyncio.timeout(limit + 0.2):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         except NotFound as error:
-            raise EngineMissing(
-                f"{error.explanation}; create it first, with: docker compose --profile models create"
-            ) from error
+            raise EngineMissing(f"{error.explanation}; create it first, with: docker compose create NAME") from error
         except APIError:
             raise
         except (DockerException, requests.exceptions.RequestException, OSError, TimeoutError) as error:

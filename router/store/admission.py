@@ -40,6 +40,8 @@ REDIS_PATIENCE = 1.5
 ROUTER_PATIENCE = 30.0
 _INBOX_BLOCK = 1.0
 _RETRY_PAUSE = 0.2
+#: Seconds after which a caller may try again whose model's load has never been measured.
+_UNKNOWN_RETRY = 30.0
 _ADMIT_TRIES = 3
 
 
@@ -82,6 +84,11 @@ class Place:
     phase: str
     position: int
     expected_seconds: float | None
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which another try makes sense."""
+        return _UNKNOWN_RETRY if self.expected_seconds is None else self.expected_seconds
 
 
 class Admission:
@@ -204,7 +211,7 @@ class Admission:
                 phase=place.phase,
                 position=place.position or None,
                 expected_seconds=place.expected_seconds,
-                retry_after=place.expected_seconds if place.expected_seconds is not None else 5.0,
+                retry_after=place.retry_after,
             ) from None
         if refusal is not None:
             raise refusal
@@ -239,7 +246,7 @@ class Admission:
                     phase=str(phase),
                     position=int(place),
                     expected_seconds=here.expected_seconds,
-                    retry_after=here.expected_seconds if here.expected_seconds is not None else 5.0,
+                    retry_after=here.retry_after,
                 )
         raise StoreUnavailable(f"unexpected answer from the store: {answer!r}")
 

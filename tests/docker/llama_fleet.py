@@ -26,6 +26,7 @@ _PERIOD = 100_000
 _SLOW = 1_000
 _NORMAL = 200_000
 _NEVER = "0001"
+_LABEL = "hearth-test-run"
 #: Seconds within which Docker must have told what has happened.
 LIMIT = 30.0
 
@@ -120,14 +121,13 @@ class Journal:
     """What Docker tells of the containers with one label, read as it happens: its own memory holds only the last few
     hundred events of the whole machine."""
 
-    def __init__(self, client: Any, label: str) -> None:
-        self._client = client
+    def __init__(self, client: Any, label: str, value: str) -> None:
         # a container that is renamed to mark a moment: what came before its event has been read
-        self._mark = client.containers.create(os.environ["HEARTH_TEST_LLAMA_IMAGE"], labels=[label])
+        self._mark = client.containers.create(os.environ["HEARTH_TEST_LLAMA_IMAGE"], labels={label: value})
         self._marks = 0
         self._events: list[dict[str, Any]] = []
         self._grown = threading.Condition()
-        filters = {"type": "container", "label": label}
+        filters = {"type": "container", "label": f"{label}={value}"}
         self._stream = client.events(since=_moment(time.time_ns()), filters=filters, decode=True)
         self._reader = threading.Thread(target=self._read, name="docker-journal", daemon=True)
         self._reader.start()
@@ -161,7 +161,7 @@ class LlamaFleet:
         self.client: Any = docker.from_env()  # the types know only whole seconds
         self.run = f"hearth-test-{secrets.token_hex(4)}"
         self.engines: dict[str, Llama] = {}
-        self._journal = Journal(self.client, f"hearth-test-run={self.run}")
+        self._journal = Journal(self.client, _LABEL, self.run)
 
     def container_name(self, engine: str) -> str:
         return f"{self.run}-{engine}"
@@ -181,7 +181,7 @@ class LlamaFleet:
             os.environ["HEARTH_TEST_LLAMA_IMAGE"],
             command,
             name=self.container_name(engine),
-            labels={"hearth-test-run": self.run},
+            labels={_LABEL: self.run},
             ports={"8000/tcp": ("127.0.0.1", port)},
             volumes=volumes,
             init=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,26 +118,24 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if reason := reason_without_llama():
         pytest.skip(reason)
     gate = tmp_path_factory.mktemp("gate")
-    fleet = LlamaFleet()
-    stack = DockerStack(
-        tmp_path_factory.mktemp("stack"),
-        _MODELS,
-        {model.name: fleet.container_name(model.name) for model in _MODELS},
-        gpus={"0": {"memory": "100GiB"}},
-        settings={"runtime": "docker", "keepalive_interval": "200ms"},
-    )
-    try:
+    with closing(LlamaFleet()) as fleet:
+        stack = DockerStack(
+            tmp_path_factory.mktemp("stack"),
+            _MODELS,
+            {model.name: fleet.container_name(model.name) for model in _MODELS},
+            gpus={"0": {"memory": "100GiB"}},
+            settings={"runtime": "docker", "keepalive_interval": "200ms"},
+        )
         for name in ("left", "right", "small", "brief"):
             fleet.create(name, stack.ports[name])
         fleet.create("held", stack.ports["held"], gate=gate)
         fleet.create("broken", stack.ports["broken"], "--no-such-argument")
-        bystander = fleet.create("bystander", free_port())
-        bystander.start()
-        stack.start()
-        yield Machine(fleet, stack, gate)
-    finally:
-        stack.stop()
-        fleet.close()
+        fleet.create("bystander", free_port()).start()
+        try:
+            stack.start()
+            yield Machine(fleet, stack, gate)
+        finally:
+            stack.stop()
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ class Observer:
 
     async def refresh_token(self) -> None:
         """Redis has lost its data: the router has a new token."""
-        token = await self.redis.get(keys.API_TOKEN) or ""
+        token = str(await self.redis.get(keys.API_TOKEN) or "")
         self.router.headers.update({"X-Hearth-Token": token, "X-Hearth-Role": "admin"})
 
     async def until_recovered(self) -> None:
@@ -128,7 +128,7 @@ class Observer:
 
     async def until_phase(self, name: str, *phases: str, limit: float = LIMIT) -> None:
         async def reached() -> bool:
-            return (await self.model(name))["phase"] in phases
+            return (await self.phases())[name] in phases
 
         await until(reached, f"{name} is {' or '.join(phases)}", limit)
 

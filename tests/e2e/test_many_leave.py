@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -51,7 +52,7 @@ async def ask(hearth: Observer, chance: random.Random) -> str:
     stream = address.streams and chance.random() < 0.6
     leaves_after = chance.uniform(0, 0.8) if chance.random() < 0.6 else None
     uploads_slowly = chance.random() < 0.05
-    more = {"stream": True} if stream else {}
+    more: dict[str, Any] = {"stream": True} if stream else {}
     if address.streams:
         more[address.tokens] = chance.choice([2, 20, 60])
     request = address.request(hearth.http, model, **more)

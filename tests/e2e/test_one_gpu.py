@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from observer import Observer, first_line, lines
+from observer import Observer, first_line, lines, until
+
+from router.store import keys
 
 pytestmark = pytest.mark.e2e
 
@@ -22,8 +24,14 @@ async def events(hearth: Observer) -> AsyncIterator[list[dict[str, Any]]]:
     async with hearth.event_log() as seen:
         yield seen
         await hearth.until_no_requests()
-        await hearth.act("right", "sleep", force=True)
-        await hearth.until_phase("right", "asleep")
+        await hearth.sleep("left")
+        await hearth.sleep("right")
+        ((_, last),) = await hearth.redis.xrevrange(keys.EVENTS, count=1)
+
+        async def all_seen() -> bool:
+            return bool(seen) and seen[-1]["at"] * 1000 == float(last["at"]) and seen[-1]["event"] == last["event"]
+
+        await until(all_seen, "the last event, so that none is missing before it")
     for name in ("left", "right"):
         assert "overlap" not in hearth.stack.starts(name)
     held: set[str] = set()

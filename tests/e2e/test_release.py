@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,8 @@ either_way = pytest.mark.parametrize(
 
 
 def request(hearth: Observer, address: Address, model: str, *, stream: bool) -> httpx.Request:
-    return address.request(hearth.http, model, **({"stream": True} if stream else {}))
+    more: dict[str, Any] = {"stream": True} if stream else {}
+    return address.request(hearth.http, model, **more)
 
 
 async def last_outcome(hearth: Observer, model: str) -> str:
@@ -31,7 +33,7 @@ async def last_outcome(hearth: Observer, model: str) -> str:
     engine = hearth.engines[model]
 
     async def ended() -> bool:
-        return (await engine.requests())[-1]["outcome"] != "running"
+        return bool((await engine.requests())[-1]["outcome"] != "running")
 
     await until(ended, "the engine's last request has ended")
     return str((await engine.requests())[-1]["outcome"])

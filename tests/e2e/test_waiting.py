@@ -30,6 +30,7 @@ async def slow(hearth: Observer) -> AsyncIterator[str]:
 
 async def openai_chat(client: openai.AsyncOpenAI, model: str) -> str:
     stream = await client.chat.completions.create(model=model, messages=HI, stream=True)  # type: ignore[arg-type]
+    assert isinstance(stream, openai.AsyncStream)
     return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
 

@@ -42,6 +42,7 @@ async def chat(clients: Clients, model: str) -> str:
 
 async def chat_streamed(clients: Clients, model: str) -> str:
     stream = await clients.openai.chat.completions.create(model=model, messages=HI, stream=True)  # type: ignore[arg-type]
+    assert isinstance(stream, openai.AsyncStream)
     return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-
+from acting_router import ActingRouter, StartRouter
 from fake_runtime import FakeRuntime
-from router.config import Config
-from router.controller import Controller
-from router.store import admission as admission_module
-from router.store.admission import Admission, Ticket
-from router.store.fleet import FleetStore
 
-Acquire = Callable[..., Awaitable[Ticket]]
+from router.config import Config
+from router.store import admission as admission_module
+from router.store.admission import Admission
+from router.store.fleet import FleetStore
 
 
 @pytest.fixture
@@ -41,46 +37,12 @@ async def gateway(redis_url: str) -> AsyncIterator[Admission]:
     await admission.close()
 
 
-class Router:
-    """A controller with its store and runtime; several can share a Redis."""
-
-    def __init__(self, url: str, config: Config, runtime: FakeRuntime) -> None:
-        self.store = FleetStore(url)
-        self.runtime = runtime
-        self.controller = Controller(config, self.store, runtime, runtime.probe)
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self.controller.run())
-
-    @property
-    def ended(self) -> bool:
-        return self._task is None or self._task.done()
-
-    async def stop(self) -> None:
-        """End it as a signal does; raises what it failed with."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await self.store.close()
-
-    async def crash(self) -> None:
-        """End it without giving the lock back."""
-        self.controller.lock.holder = ""
-        await self.stop()
-
-
-StartRouter = Callable[[Config, FakeRuntime], Router]
-
-
 @pytest.fixture
 async def start_router(redis_url: str) -> AsyncIterator[StartRouter]:
-    routers: list[Router] = []
+    routers: list[ActingRouter] = []
 
-    def start(config: Config, runtime: FakeRuntime) -> Router:
-        router = Router(redis_url, config, runtime)
+    def start(config: Config, runtime: FakeRuntime) -> ActingRouter:
+        router = ActingRouter(redis_url, config, runtime)
         routers.append(router)
         router.start()
         return router

@@ -7,15 +7,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 import fleet
-from conftest import Router, StartRouter
+import pytest
+from acting_router import ActingRouter, StartRouter
 from eventually import eventually
 from fake_runtime import Engine, FakeRuntime, Machine
 from redis_server import RedisServer
+
 from router.config import Cooldown, Role
 from router.errors import ModelFailed, ServiceUnavailable
+from router.runtimes.base import Started
 from router.store import keys
 from router.store.admission import Admission, Ticket
 from router.store.fleet import FleetStore
@@ -34,13 +35,13 @@ class Stage:
         self.machine = machine
         self.gateway = gateway
         self.store = store
-        self._start_router = start_router
+        self.start_router = start_router
 
-    async def router(self, *specs: Any, **settings: Any) -> Router:
+    async def router(self, *specs: Any, **settings: Any) -> ActingRouter:
         specs = specs or SPECS
         for each in specs:
             self.machine.engines.setdefault(each.name, Engine())
-        router = self._start_router(fleet.config(*specs, **settings), FakeRuntime(self.machine))
+        router = self.start_router(fleet.config(*specs, **settings), FakeRuntime(self.machine))
         await eventually(lambda: self.gateway._redis.hget(keys.ROUTER, "seen"), "some router acts")
         return router
 
@@ -286,6 +287,16 @@ async def test_utility_put_to_sleep_stays_asleep_until_it_is_wanted(stage: Stage
     assert (await stage.model("utility")).sleep == ""
 
 
+async def test_engine_put_to_sleep_and_then_started_by_hand_runs(stage: Stage) -> None:
+    await stage.router()
+    (await stage.ask("a").granted()).end()
+    await stage.store.ask("a", {"sleep": "drain", "wanted": ""}, "asked-sleep")
+    await stage.until("a", Phase.ASLEEP)
+    stage.machine.begin("a")
+    await stage.until("a", Phase.READY)
+    assert stage.machine.count("stop", "a") == 1, "the old wish is not held against it"
+
+
 # --- stopping
 
 
@@ -412,17 +423,11 @@ async def test_engine_restarted_by_hand_is_not_taken_for_ready_until_it_is(
     engine = stage.machine.engines["a"]
     engine.ready = False
     engine.started_at = time.time() + 5
-    stage.machine.tell(fake_started("a"))
+    stage.machine.tell(Started("a"))
     await stage.until("a", Phase.STARTING)
     engine.ready = True
     await stage.until("a", Phase.READY)
     call.end()
-
-
-def fake_started(name: str) -> Any:
-    from router.runtimes.base import Started  # noqa: PLC0415
-
-    return Started(name)
 
 
 # --- routers that come and go
@@ -480,7 +485,7 @@ async def test_line_survives_a_restart_of_the_router_with_a_slow_runtime(stage: 
             yield event
 
     runtime.watch = watch  # type: ignore[method-assign]
-    second = stage._start_router(fleet.config(*SPECS), runtime)
+    second = stage.start_router(fleet.config(*SPECS), runtime)
     await eventually(lambda: second.controller.lock.may_act)
     third = stage.ask("small")
     await stage.in_line(3)

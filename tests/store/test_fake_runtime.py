@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 import fleet
+import pytest
 from fake_runtime import Engine, FakeRuntime, Machine
+from runtime_contract import RuntimeContract
+
 from router.config import ModelSpec
 from router.runtimes.base import Runtime
-from runtime_contract import RuntimeContract
 
 
 class FakeBench:

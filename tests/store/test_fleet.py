@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-
 from eventually import eventually
+
 from router.errors import Fenced, ModelFailed, ServiceUnavailable
 from router.gpu_lock import GpuLock
 from router.store import keys
@@ -42,7 +42,7 @@ async def test_lock_of_a_dead_router_is_free_after_its_life(fleet_store: FleetSt
     async def taken() -> str | None:
         return await fleet_store.take_lock("two", LONG)
 
-    second = await eventually(taken)
+    await eventually(taken)
     assert first is not None
     assert not await fleet_store.keep_lock(first, LONG), "it is too late for the first"
 

@@ -12,16 +12,16 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import fleet
 import psutil
 import pytest
-
-import fleet
 from eventually import eventually
+from runtime_contract import ENGINE, RuntimeContract, started
+
 from router.config import ModelSpec
 from router.errors import EngineMissing, EngineStartFailed
 from router.runtimes.base import Runtime
 from router.runtimes.process import ProcessRuntime
-from runtime_contract import ENGINE, RuntimeContract, started
 
 
 class ProcessBench:
@@ -38,8 +38,9 @@ class ProcessBench:
 
     def add(self, name: str, command: list[str], port: int | None = None) -> ModelSpec:
         port = port or _free_port()
-        spec = fleet.spec(name, container=None, command=tuple(command), stop_timeout=1.0 if name == "stubborn" else 20.0,
-                          health_url=f"http://127.0.0.1:{port}/health")  # fmt: skip
+        patience = 1.0 if name == "stubborn" else 20.0
+        health_url = f"http://127.0.0.1:{port}/health"
+        spec = fleet.spec(name, container=None, command=tuple(command), stop_timeout=patience, health_url=health_url)
         self.specs[name] = spec
         return spec
 

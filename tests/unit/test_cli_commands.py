@@ -63,7 +63,9 @@ class Handler(BaseHTTPRequestHandler):
             self._send(stub.refusal[0], json.dumps(stub.refusal[1]).encode())
         elif parts.path == "/lifecycle/models":
             look = stub.looks.pop(0) if len(stub.looks) > 1 else stub.looks[0]
-            self._send(200, json.dumps({"now": 1000.0, "trouble": "", "acting": True, "models": look}).encode())
+            gpus = [{"name": "0", "room": 111 * 2**30, "claimed": 40 * 2**30}]
+            view = {"now": 1000.0, "trouble": "", "acting": True, "gpus": gpus, "models": look}
+            self._send(200, json.dumps(view).encode())
         elif parts.path == "/lifecycle/requests":
             self._send(200, json.dumps({"requests": stub.requests}).encode())
         elif parts.path == "/lifecycle/events":
@@ -124,8 +126,8 @@ def test_status_shows_models_memory_and_the_line(stub: Stub) -> None:
     rows = {line.split()[0]: line for line in shown.stdout.splitlines() if line}
     assert "in use" in rows["small"]
     assert "1m30s" in rows["quiet"]
-    assert "it ended while it loaded (exit code 3); may be tried again in 30s" in rows["broken"]
-    assert "GPU 0: 40.0 GiB claimed" in shown.stdout
+    assert "it ended while it loaded (exit code 3); may be tried again in 30s" in shown.stdout
+    assert "GPU 0: 40.0 GiB of 111.0 GiB claimed" in shown.stdout
     assert rows["runs"].split()[1:] == ["small", "ada", "4.0s"]
     assert "1m15s" in rows["1"]
     assert "in about 12s" in rows["1"]

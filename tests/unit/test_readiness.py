@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 
-import httpx
 import pytest
 
 from router import readiness
@@ -80,4 +79,3 @@ def test_probe_does_not_raise_for_an_unknown_host() -> None:
             await probe.close()
 
     assert asyncio.run(ask()) is False
-    assert httpx.ConnectError  # the probe's errors are httpx's

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-
 from fleet import ASLEEP, in_phase, ready, snapshot, spec
+
 from router.config import Role
 from router.scheduler import (
-    ASSUMED_LOAD,
     Action,
     CloseGate,
     Grant,
@@ -122,6 +121,20 @@ def test_younger_request_uses_room_that_the_older_one_leaves() -> None:
     line = (("1", "b", 998), ("2", "tiny", 999))
     found = actions(snapshot((A, ready(1)), (B, ASLEEP), (TINY, ASLEEP), line=line))
     assert found == [CloseGate("a", "making room for b"), Start("tiny")]
+
+
+def test_only_the_longest_wait_keeps_room_from_younger_ones() -> None:
+    line = (("1", "b", 997), ("2", "c", 998), ("3", "tiny", 999))
+    found = actions(snapshot((A, ready(1)), (B, ASLEEP), (C, ASLEEP), (TINY, ASLEEP), line=line))
+    assert found == [CloseGate("a", "making room for b"), Start("tiny")]
+
+
+def test_who_waits_for_one_gpu_keeps_its_room_on_the_others() -> None:
+    room = {"0": 10, "1": 10}
+    both, other = spec("both", gpus=("0", "1")), spec("other", gpus=("1",))
+    line = (("1", "b", 997), ("2", "both", 998), ("3", "other", 999))
+    found = snapshot((A, ready(1)), (B, ASLEEP), (both, ASLEEP), (other, ASLEEP), line=line, room=room)
+    assert actions(found) == [CloseGate("a", "making room for b")]
 
 
 def test_least_recently_used_gives_way() -> None:
@@ -285,7 +298,7 @@ def test_decision_is_the_same_each_time() -> None:
 
 def test_forecast_of_a_ready_model_is_zero_and_of_a_sleeping_one_its_load() -> None:
     found = forecast(snapshot((A, ready()), (SMALL, in_phase(Phase.ASLEEP, load_seconds=33)), (TINY, ASLEEP)))
-    assert found == {"a": 0.0, "small": 33.0, "tiny": ASSUMED_LOAD}
+    assert found == {"a": 0.0, "small": 33.0, "tiny": None}
 
 
 @pytest.mark.parametrize("line", [(), (("1", "a", 999),)])

@@ -7,11 +7,11 @@ import itertools
 from typing import Any
 
 import pytest
+from fleet import spec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fleet import spec
 from router.config import ModelSpec, Role
 from router.scheduler import Action, CloseGate, Decision, Grant, OpenGate, Refuse, Snapshot, Start, Stop, decide
 from router.store.state import FleetState, ModelState, Phase, Waiting
