@@ -11,7 +11,7 @@ import contextlib
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -28,21 +28,44 @@ _MODELS = ("red", "green", "blue")
 #: A client that leaves does so after up to so many seconds, at a random moment.
 _LATEST = 1.5
 _ANSWER_LIMIT = 180.0
+#: Seconds within which a lease must end after its client has gone.
+_LIMIT = 1.0
 _SETTLE_LIMIT = 20.0
 
 
 @dataclass
 class Leases:
-    """What Redis told of the changes to leases."""
+    """What Redis told of the changes to leases. most: at once."""
 
     begun: int = 0
     ended: int = 0
-    most: int = field(default=0)
+    most: int = 0
 
     def note(self, event: str) -> None:
         self.begun += event == "hset"
         self.ended += event == "hdel"
         self.most = max(self.most, self.begun - self.ended)
+
+
+@dataclass
+class Clients:
+    """Who is there, and who went within the last `_LIMIT` seconds. overdue: the most leases that neither accounts for."""
+
+    there: int = 0
+    overdue: int = 0
+    _gone: deque[float] = field(default_factory=deque)
+
+    def leave(self) -> None:
+        self.there -= 1
+        self._gone.append(time.monotonic())
+
+    async def compare(self, leases: Leases) -> None:
+        """Compare them with the leases again and again, until cancelled."""
+        while True:
+            while self._gone and time.monotonic() - self._gone[0] > _LIMIT:
+                self._gone.popleft()
+            self.overdue = max(self.overdue, leases.begun - leases.ended - self.there - len(self._gone))
+            await asyncio.sleep(0.02)
 
 
 class Store:
@@ -91,7 +114,17 @@ async def _client(http: httpx.AsyncClient, kind: Kind, model: str, leave_after: 
         return type(error).__name__
 
 
-async def _measure(stack: Stack, ports: list[int], given: Settings) -> tuple[Counter[str], Store, dict[str, float]]:
+@dataclass(frozen=True)
+class Found:
+    """settled: seconds from the last client to the end of the last lease and of the last work in an engine."""
+
+    results: Counter[str]
+    leases: Leases
+    overdue: int
+    settled: dict[str, float]
+
+
+async def _measure(stack: Stack, ports: list[int], given: Settings) -> Found:
     generator = random.Random(given.seed)
     plans = [
         (
@@ -103,12 +136,15 @@ async def _measure(stack: Stack, ports: list[int], given: Settings) -> tuple[Cou
     ]
     generator.shuffle(plans)
     store = Store(stack.redis_url)
+    clients = Clients()
     results: Counter[str] = Counter()
     waiting = iter(plans)
 
-    async def clients(http: httpx.AsyncClient) -> None:
+    async def one_after_the_other(http: httpx.AsyncClient) -> None:
         for plan in waiting:
+            clients.there += 1
             results[await _client(http, *plan)] += 1
+            clients.leave()
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with (
@@ -117,7 +153,8 @@ async def _measure(stack: Stack, ports: list[int], given: Settings) -> tuple[Cou
             base_url=stack.url, headers=stack.headers, timeout=_ANSWER_LIMIT, limits=limits, trust_env=False
         ) as http,
     ):
-        await asyncio.gather(*(clients(http) for _ in range(given.at_once)))
+        comparing = asyncio.create_task(clients.compare(store.leases))
+        await asyncio.gather(*(one_after_the_other(http) for _ in range(given.at_once)))
         last_client = time.monotonic()
         settled: dict[str, float] = {}
         while len(settled) < 2 and time.monotonic() - last_client < _SETTLE_LIMIT:
@@ -126,10 +163,12 @@ async def _measure(stack: Stack, ports: list[int], given: Settings) -> tuple[Cou
             if "engines" not in settled and not await _running(ports):
                 settled["engines"] = time.monotonic() - last_client
             await asyncio.sleep(0.01)
-        await asyncio.sleep(1.0)  # a lease that begins late would show here
+        await asyncio.sleep(_LIMIT)  # a lease that begins late would show here
         if await store.held() or await _running(ports):
             settled.clear()
-    return results, store, settled
+        comparing.cancel()
+        await asyncio.gather(comparing, return_exceptions=True)
+    return Found(results, store.leases, clients.overdue, settled)
 
 
 async def _running(ports: list[int]) -> int:
@@ -168,11 +207,12 @@ def main() -> int:
     ]
     began = time.monotonic()
     with Stack.running(configuration(entries, "process")) as stack:
-        results, store, settled = asyncio.run(_measure(stack, ports, given))
-    leases = store.leases
+        found = asyncio.run(_measure(stack, ports, given))
+    leases, results, settled = found.leases, found.results, found.settled
     never = float("inf")
     rows = [
         Row.exactly("leases ended, of those begun", leases.ended, leases.begun),
+        Row.exactly(f"leases left {_LIMIT:.0f} s after their client, at any moment", found.overdue, 0),
         Row.at_most("last lease or place in line ended, after the last client", settled.get("leases", never), 1, "s"),
         Row.at_most("nothing running in the engines, after the last client", settled.get("engines", never), 1, "s"),
         Row("requests", f"{given.requests} of {len(KINDS)} kinds, {given.at_once} at once"),
@@ -181,7 +221,12 @@ def main() -> int:
         Row("most leases at once", str(leases.most)),
         Row("all of it", f"{time.monotonic() - began:.0f} s"),
     ]
-    raw = {"settings": vars(arguments) | {"out": ""}, "results": dict(results), "leases": vars(leases)}
+    raw = {
+        "settings": vars(arguments) | {"out": ""},
+        "results": dict(results),
+        "leases": vars(leases),
+        "overdue": found.overdue,
+    }
     return Outcome("leavers", rows, raw).publish(arguments.out)
 
 

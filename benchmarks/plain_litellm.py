@@ -1,6 +1,7 @@
 """The gateway's counterpart in the comparison: stock LiteLLM under the same server with the same settings.
 
-It reads LiteLLM's CONFIG_FILE_PATH and BENCHMARK_PORT. `python -m benchmarks.plain_litellm`
+It reads LiteLLM's CONFIG_FILE_PATH and BENCHMARK_PORT. With BENCHMARK_SHORTCUT it also remembers, as the gateway does,
+which of LiteLLM's modules cannot be imported. `python -m benchmarks.plain_litellm`
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ def main() -> None:
     os.environ.setdefault("LITELLM_LOG", "WARNING")
     from litellm.proxy.proxy_server import app  # noqa: PLC0415
 
+    if os.environ.get("BENCHMARK_SHORTCUT"):
+        from plugins.litellm_settings import remember_that_tracing_is_missing  # noqa: PLC0415
+
+        remember_that_tracing_is_missing()
     uvicorn.run(
         app,
         host="127.0.0.1",

@@ -108,9 +108,7 @@ def model_view(
 def gpu_views(config: Config, state: FleetState) -> list[GpuView]:
     """Each GPU with what is claimed of it now."""
     awake = [
-        config.models[name]
-        for name, model in state.models.items()
-        if model.phase not in (Phase.ASLEEP, Phase.FAILED)
+        config.models[name] for name, model in state.models.items() if model.phase not in (Phase.ASLEEP, Phase.FAILED)
     ]
     return [
         GpuView(
