@@ -2,7 +2,8 @@
 
 The gateways run at once on one core of their own, the client and everything else on the other ones; short slices of
 load go to each of them in turn, so that what else the machine does meets all. A third one is LiteLLM without the
-lifecycle but with the gateway's shortcut past an import that fails with each request: it tells the lifecycle's own cost.
+lifecycle but with the gateway's shortcut past an import that fails with each request: it tells what the lifecycle
+itself costs.
 """
 
 from __future__ import annotations

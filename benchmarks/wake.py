@@ -1,8 +1,8 @@
 """How long a request waits after its engine is ready: from the engine's first healthy answer to the request's arrival.
 
-The simulator tells both times itself. For llama-server an independent prober asks for its health every 2 ms, once Docker
-has answered its start, and a relay in front of it notes when the request passes. Some loads are repeated with a router
-that probes once a second.
+The simulator tells both times itself. For llama-server an independent prober asks for its health every 2 ms, from the
+moment that Docker has answered its start, and a relay in front of it notes when the request passes. Some loads are
+repeated with a router that probes once a second.
 """
 
 from __future__ import annotations
