@@ -283,6 +283,7 @@ class Stack:
             "HEARTH_LISTEN": listen,
             "HEARTH_STATE_DIR": str(self.state),
             "LITELLM_MASTER_KEY": MASTER_KEY,
+            "PYTHONFAULTHANDLER": "1",  # where a crash of the interpreter itself came from is in the part's log
         }
 
     def _document(

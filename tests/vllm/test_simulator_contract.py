@@ -32,8 +32,20 @@ LIMIT = 30.0
 
 HI = [{"role": "user", "content": "hi there"}]
 LONG = "word " * 5000
-TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {
-    "type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}}}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "f",
+            "parameters": {
+                "type": "object",
+                "properties": {"a": {"type": "boolean"}},
+                "required": ["a"],
+                "additionalProperties": False,
+            },
+        },
+    }
+]
 
 
 @dataclass
