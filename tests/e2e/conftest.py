@@ -12,7 +12,7 @@ MODELS = [
     Model("small"),
     Model("wild/*", served=("a", "b")),
     Model("faulty", lifecycle={"start_timeout": "20s"}),
-    Model("idle", lifecycle={"idle_timeout": "1s"}),
+    Model("idle", lifecycle={"idle_timeout": "2s"}),
     Model("hasty", lifecycle={"start_timeout": "1500ms"}),
     Model("missing", lifecycle={"command": ["no-such-program"]}),
     Model("left", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),

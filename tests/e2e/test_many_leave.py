@@ -54,7 +54,7 @@ async def ask(hearth: Observer, chance: random.Random) -> str:
     uploads_slowly = chance.random() < 0.05
     more: dict[str, Any] = {"stream": True} if stream else {}
     if address.streams:
-        more[address.tokens] = chance.choice([2, 20, 60])
+        more[address.tokens] = chance.choice([2, 20, 400])
     request = address.request(hearth.http, model, **more)
     if uploads_slowly:
         leaves_after = leaves_after or 0.1
@@ -102,8 +102,9 @@ async def test_as_many_leases_end_as_begin(hearth: Observer) -> None:
     assert outcomes["200"] > REQUESTS / 10
     assert await hearth.redis.zcard(keys.LINE) == 0
     assert await hearth.redis.hlen(keys.WAITING) == 0
+    ended: Counter[str] = Counter()
     for name in ("small", "wild/*", "faulty"):
-        outcomes = Counter(row["outcome"] for row in await hearth.engines[name].requests())
-        assert outcomes["running"] == 0
+        ended.update(row["outcome"] for row in await hearth.engines[name].requests())
         assert (await hearth.model(name))["in_flight"] == 0
-    assert Counter(row["outcome"] for row in await hearth.engines["small"].requests())["aborted"] > 0
+    assert ended["running"] == 0
+    assert ended["aborted"] > 0
