@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import sys
@@ -103,6 +104,7 @@ def main() -> int:
         print(f"{error}", file=sys.stderr)
         return 2
     prepare_environment(environment)
+    faulthandler.enable()  # a crash in native code (JSON, TLS, the event loop) leaves a stack in the log
     gateway = Gateway(config, environment)
     server = _Server(
         uvicorn.Config(

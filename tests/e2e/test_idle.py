@@ -32,19 +32,16 @@ async def test_the_idle_time_counts_from_the_end_of_a_long_stream(hearth: Observ
 
 
 async def test_touch_begins_the_idle_time_again(hearth: Observer) -> None:
-    assert (await hearth.chat("idle")).status_code == 200
-    first = (await hearth.model("idle"))["stops_at"]
-
-    async def touched_past_its_time() -> bool:
-        assert (await hearth.act("idle", "touch")).status_code == 200
-        return bool((await hearth.router.get("/lifecycle/models")).json()["now"] > first)
-
-    await until(touched_past_its_time, "the model's first time to stop has passed")
-    view = await hearth.model("idle")
-    assert view["phase"] == "ready"
-    assert view["stops_at"] > first
-    await hearth.until_phase("idle", "asleep")
-    assert (await hearth.act("idle", "touch")).status_code == 409
+    await hearth.wake("patient")
+    first = (await hearth.model("patient"))["stops_at"]
+    assert (await hearth.act("patient", "touch")).status_code == 200
+    second = (await hearth.model("patient"))["stops_at"]
+    assert second > first
+    assert (await hearth.chat("patient")).status_code == 200
+    await hearth.until_no_requests()
+    assert (await hearth.model("patient"))["stops_at"] > second, "as the end of a request does"
+    await hearth.sleep("patient")
+    assert (await hearth.act("patient", "touch")).status_code == 409
 
 
 async def test_a_pinned_model_is_not_stopped_for_idleness(hearth: Observer) -> None:

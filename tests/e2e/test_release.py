@@ -135,13 +135,13 @@ async def test_a_client_that_half_closes_still_gets_its_answer(hearth: Observer)
 
 
 async def test_a_client_that_reads_slowly_keeps_its_lease(hearth: Observer) -> None:
-    await hearth.wake("small")
-    async with hearth.stream("small", max_tokens=100) as stream:
+    await hearth.wake("left")
+    async with hearth.stream("left", max_tokens=200) as stream:
         await first_line(stream, "data:")
         assert [row["state"] for row in await hearth.requests()] == ["running"]
         assert [line async for line in lines(stream) if line][-1] == "data: [DONE]"
     await hearth.until_no_requests()
-    assert await last_outcome(hearth, "small") == "completed"
+    assert await last_outcome(hearth, "left") == "completed"
 
 
 # --- the engine fails
