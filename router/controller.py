@@ -116,7 +116,7 @@ class Controller:
     async def _round(self) -> float:
         """One decision, carried out. Returns the seconds until the next one is due by itself."""
         state = await self._store.snapshot(list(self._specs))
-        snapshot = Snapshot(self._specs, self._room, state)
+        snapshot = Snapshot(self._specs, self._room, state, scheduler.LIVE)
         decision = scheduler.decide(snapshot)
         actions: list[scheduler.Action] = list(decision.actions)
         await self._refuse_unknown_models(state)
@@ -329,7 +329,7 @@ class Controller:
             return
         if model.phase in (Phase.STARTING, Phase.STOPPING):
             return  # the next round takes it up
-        target, detail = _place_for(name, model, Snapshot(self._specs, self._room, state))
+        target, detail = _place_for(name, model, Snapshot(self._specs, self._room, state, scheduler.LIVE))
         fields = {"sleep": ""} if target is Phase.STARTING else {}
         await self._store.move(
             self.lock.holder, name, [model.phase], target, event="adopted", detail=detail, fields=fields

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import asks the network, and says so on stderr later
+
 pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
 
 from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered

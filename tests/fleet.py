@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from router.config import Config, GpuSettings, LifecycleSettings, ModelSpec, Role
-from router.scheduler import Snapshot
+from router.scheduler import STRICT, Policy, Snapshot
 from router.store.state import FleetState, ModelState, Phase, Waiting
 
 ROOM = {"0": 10}
@@ -30,13 +30,14 @@ def spec(name: str, memory: int = 6, role: Role = Role.NORMAL, **fields: Any) ->
 
 def snapshot(
     *models: tuple[ModelSpec, ModelState], line: tuple[tuple[str, str, float], ...] = (), now: float = 1000.0,
-    room: dict[str, int] | None = None,
+    room: dict[str, int] | None = None, policy: Policy = STRICT,
 ) -> Snapshot:  # fmt: skip
     """line: id, model and the time of joining of each waiting request, in any order."""
     waiting = sorted((Waiting(id=each, model=model, joined=joined) for each, model, joined in line),
                      key=lambda request: request.joined)  # fmt: skip
     states = {found.name: state for found, state in models}
-    return Snapshot({found.name: found for found, _ in models}, room or ROOM, FleetState(now, states, tuple(waiting)))
+    return Snapshot({found.name: found for found, _ in models}, room or ROOM, FleetState(now, states, tuple(waiting)),
+                    policy)  # fmt: skip
 
 
 def config(*specs: ModelSpec, room: int = 10, **settings: Any) -> Config:

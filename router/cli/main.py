@@ -18,6 +18,7 @@ from router.cli.server import Access, Server, ServerError, find_access
 from router.cli.up import run_up
 from router.cli.waiting import act_and_wait
 from router.quantities import parse_duration
+from router.simulator.command import main as run_simulation
 from router.supervisor.parts import Listening
 
 app = typer.Typer(
@@ -92,6 +93,12 @@ def up(
 ) -> None:
     """Run the whole server here: a private Redis, the router and the gateway. Ctrl-C stops all of it."""
     raise typer.Exit(run_up(config, Listening(host, port), state_dir, Console(), Console(stderr=True)))
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def simulate(context: typer.Context) -> None:
+    """Compare scheduling policies on a simulated GPU; `hearth simulate --help` has the options."""
+    raise typer.Exit(run_simulation(context.args))
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -18,6 +19,17 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CallerState:
+    """What is known of one caller of one model. in_flight: its leases there. last_end: end of its last request there;
+    None while one of its requests waits or runs there, and once it counts as gone.
+    gaps: the learned histogram of its pauses (router.scheduling.gaps)."""
+
+    last_end: float | None = None
+    in_flight: int = 0
+    gaps: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
     """What Redis knows of one model.
 
@@ -25,6 +37,8 @@ class ModelState:
     wanted: when an admin asked for it, while that is not yet done. sleep: "", "drain" or "force".
     retry_at: a failed model is not started before. load_seconds and unload_seconds: learned, None before the first.
     service_seconds: learned length of one request. error and log: of the last failure.
+    ready_at: when its present residency began to serve. gaps: the pauses of all its callers together.
+    callers: those with a request in flight, and those whose last one ended too recently to count them as gone.
     """
 
     phase: Phase = Phase.ASLEEP
@@ -41,6 +55,9 @@ class ModelState:
     service_seconds: float | None = None
     error: str = ""
     log: tuple[str, ...] = ()
+    ready_at: float = 0.0
+    gaps: tuple[float, ...] = ()
+    callers: Mapping[str, CallerState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

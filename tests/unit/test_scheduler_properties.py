@@ -13,8 +13,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from router.config import ModelSpec, Role
-from router.scheduler import Action, CloseGate, Decision, Grant, OpenGate, Refuse, Snapshot, Start, Stop, decide
-from router.store.state import FleetState, ModelState, Phase, Waiting
+from router.scheduler import (
+    STRICT,
+    Action,
+    CloseGate,
+    Decision,
+    Grant,
+    OpenGate,
+    Policy,
+    Refuse,
+    Snapshot,
+    Start,
+    Stop,
+    decide,
+)
+from router.scheduling.costs import ASSUMED_LOAD, ASSUMED_UNLOAD
+from router.scheduling.turns import patience
+from router.store.state import CallerState, FleetState, ModelState, Phase, Waiting
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,8 +49,12 @@ fleets = st.lists(
 class World(RuleBasedStateMachine):
     """Applies actions as the store and the runtimes do, and checks each on its way."""
 
-    @initialize(fleet=fleets)
-    def build(self, fleet: list[tuple[int, Role, tuple[str, ...], float]]) -> None:
+    @initialize(fleet=fleets, policy=st.sampled_from([STRICT, Policy(), Policy(minimum_service=0.0)]))
+    def build(self, fleet: list[tuple[int, Role, tuple[str, ...], float]], policy: Policy) -> None:
+        self.policy = policy
+        # the longest that anybody is asked to wait before it goes strictly by age
+        self.longest = patience(policy, len(fleet) * (ASSUMED_LOAD + ASSUMED_UNLOAD))
+        self.last_end: dict[tuple[str, str], float] = {}
         self.specs = {
             f"m{index}": spec(f"m{index}", memory, role, gpus=gpus, idle_timeout=idle, drain_timeout=20.0)
             for index, (memory, role, gpus, idle) in enumerate(fleet)
@@ -162,11 +181,12 @@ class World(RuleBasedStateMachine):
                 self.refused += requests
 
     def check_order(self, name: str) -> None:
-        """A model that starts does not take the room that an older request waits for."""
+        """A model that starts does not take the room that an older request waits for whose time has come."""
         needy = self.needy()
         older = [each for each in needy if each != name and name in needy and needy[each] < needy[name]]
         if name not in needy:
             older = list(needy)
+        older = [each for each in older if self.now - needy[each] >= self.longest]
         older = [each for each in older if set(self.specs[each].gpus) & set(self.specs[name].gpus)]
         if older:
             oldest = min(older, key=lambda each: needy[each])
@@ -205,9 +225,17 @@ class World(RuleBasedStateMachine):
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         models = {
-            name: dataclasses.replace(state, in_flight=len(self.leases[name])) for name, state in self.states.items()
+            name: dataclasses.replace(state, in_flight=len(self.leases[name]), callers=self.callers(name))
+            for name, state in self.states.items()
         }
-        return Snapshot(self.specs, ROOM, FleetState(self.now if now is None else now, models, tuple(self.line)))
+        state = FleetState(self.now if now is None else now, models, tuple(self.line))
+        return Snapshot(self.specs, ROOM, state, self.policy)
+
+    def callers(self, name: str) -> dict[str, CallerState]:
+        """Every request is one of its own caller, who is believed to come back."""
+        found = {each: CallerState(None, 1) for each in self.leases[name]}
+        gone = {each: CallerState(at) for (model, each), at in self.last_end.items() if model == name}
+        return {**gone, **found}
 
     def change(self, name: str, **fields: Any) -> None:
         self.states[name] = dataclasses.replace(self.states[name], **fields)
@@ -219,7 +247,7 @@ class World(RuleBasedStateMachine):
         return [name for name, state in self.states.items() if state.phase in (Phase.STARTING, Phase.STOPPING)]
 
     def end_lease(self, name: str) -> None:
-        self.leases[name].pop(0)
+        self.last_end[name, self.leases[name].pop(0)] = self.now
         self.change(name, last_used=self.now)
 
     def complete(self, name: str, *, works: bool) -> None:
@@ -228,7 +256,7 @@ class World(RuleBasedStateMachine):
             self.leases[name].clear()
             self.change(name, phase=Phase.ASLEEP, since=self.now)
         elif works:
-            self.change(name, phase=Phase.READY, since=self.now, last_used=self.now, wanted=None)
+            self.change(name, phase=Phase.READY, since=self.now, last_used=self.now, ready_at=self.now, wanted=None)
         else:
             self.line = [each for each in self.line if each.model != name]  # all of them are told
             self.change(name, phase=Phase.FAILED, since=self.now, retry_at=self.now + 7, wanted=None, sleep="")

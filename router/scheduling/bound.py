@@ -1,0 +1,62 @@
+"""The longest that a request can wait, as a formula of the costs' limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.config import ModelSpec
+from router.scheduling import costs
+from router.scheduling.policy import Policy
+from router.scheduling.turns import patience
+from router.store.state import ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one residency of a model takes at most, in seconds. drain: its longest request, or the drain limit."""
+
+    load: float
+    unload: float
+    drain: float
+
+    def residency(self, policy: Policy) -> float:
+        return self.load + policy.minimum_service + self.drain + self.unload
+
+
+def configured_limits(spec: ModelSpec) -> Limits:
+    """What the configuration enforces: beyond it a load has failed, and a stop or a drain is forced."""
+    return Limits(spec.start_timeout, spec.stop_timeout, spec.drain_timeout)
+
+
+def bound(
+    policy: Policy, specs: Mapping[str, ModelSpec], models: Mapping[str, ModelState], limits: Mapping[str, Limits]
+) -> dict[str, float]:
+    """The longest wait for each model (s): the patience with every competitor in need, then the residency that is under
+    way when that has passed, then one of each competitor whose request is older, then its own load."""
+    result: dict[str, float] = {}
+    for group in _competitors(specs):
+        overhead = sum(costs.load(models[name]) + costs.unload(models[name]) for name in group)
+        residencies = {name: limits[name].residency(policy) for name in group}
+        whole = sum(residencies.values())
+        for name in group:
+            result[name] = (
+                patience(policy, overhead) + max(residencies.values()) + (whole - residencies[name]) + limits[name].load
+            )
+    return result
+
+
+def _competitors(specs: Mapping[str, ModelSpec]) -> list[list[str]]:
+    """The models in groups that share no GPU, also not through others."""
+    groups: list[tuple[set[str], list[str]]] = []
+    for name, spec in specs.items():
+        gpus, names = set(spec.gpus), [name]
+        apart: list[tuple[set[str], list[str]]] = []
+        for group in groups:
+            if group[0].isdisjoint(gpus):
+                apart.append(group)
+            else:
+                gpus |= group[0]
+                names += group[1]
+        groups = [*apart, (gpus, names)]
+    return [names for _, names in groups]

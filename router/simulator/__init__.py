@@ -1,0 +1,1 @@
+"""`hearth simulate`: the real scheduler, and its peers, on a discrete-event clock."""
