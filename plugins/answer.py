@@ -121,7 +121,7 @@ class Answer:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def refuse(self, status: int, kind: str, message: str, param: str | None = None) -> None:
-        """Answer in LiteLLM's stead. Nothing else is sent afterwards."""
+        """Answer in LiteLLM's stead; `finish` ends the exchange."""
         self._muted = True
         await self._end_comments()
         body = error_body({"message": message, "type": kind, "param": param, "code": str(status)}, self._path)
@@ -131,7 +131,11 @@ class Answer:
             (b"connection", b"close"),
         ]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def finish(self) -> None:
+        """The end of a refusal."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def close(self) -> None:
         """Nothing is sent any more."""

@@ -7,6 +7,7 @@ the lease belongs to this scope, and the scope's end ends it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
@@ -27,6 +28,9 @@ MAX_WAIT_HEADER = b"x-hearth-max-wait"
 
 #: Seconds that LiteLLM gets to notice that the client has gone, before its work is cancelled.
 GONE_GRACE = 0.4
+
+#: Seconds for which the rest of a refused body is read.
+LINGER = 0.5
 
 #: LiteLLM forwards these to engines without calling its hooks, so nothing would hold the engine for them.
 _PAST_THE_HOOKS = ("/vllm/",)
@@ -85,7 +89,7 @@ class RequestScopes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(_PAST_THE_HOOKS):
-            await refuse(Answer(send, scope["path"], self._keepalive_interval), _NOT_SERVED)
+            await refuse(Answer(send, scope["path"], self._keepalive_interval), _NOT_SERVED, receive)
             return
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
@@ -97,10 +101,10 @@ class RequestScopes:
         request = RequestScope(self._admission, answer, scope["headers"])
         length = request.header(b"content-length")
         if length is not None and length.isdecimal() and int(length) > self._max_body:
-            await refuse(answer, _too_large(self._max_body))
+            await refuse(answer, _too_large(self._max_body), receive)
             return
         if fault := check_kind(scope["path"], request.header(b"content-type")):
-            await refuse(answer, fault)
+            await refuse(answer, fault, receive)
             return
         body = _Body(request, receive, self._max_body, scope["path"])
         token = _current.set(request)
@@ -121,7 +125,7 @@ class RequestScopes:
                 raise
             task.uncancel()  # the client is gone; nobody is left to hear of it
         if body.fault is not None:
-            await refuse(answer, body.fault)
+            await refuse(answer, body.fault, body.rest)
 
 
 class _Body:
@@ -140,6 +144,7 @@ class _Body:
         self._app_task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self.fault: Fault | None = None
+        self.rest: Receive | None = receive  # until the body has come whole
         self.cancelled_the_app = False
 
     async def receive(self) -> Message:
@@ -166,6 +171,8 @@ class _Body:
         if message["type"] == "http.disconnect":
             self._request.leave()
             return message
+        if not message.get("more_body", False):
+            self.rest = None
         part = message.get("body", b"")
         self._taken += len(part)
         if self._taken > self._max_body:
@@ -198,9 +205,16 @@ class _Body:
             self._watch.cancel()
 
 
-async def refuse(answer: Answer, fault: Fault) -> None:
-    """Tell the client what is wrong with its request."""
+async def refuse(answer: Answer, fault: Fault, rest: Receive | None) -> None:
+    """Tell the client what is wrong with its request. rest: receives what the client is still sending; it is dropped
+    for a moment, since closing a connection on unread data would destroy the answer on its way."""
     await answer.refuse(fault.status, fault.type, fault.message, fault.param)
+    if rest is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (await rest()).get("more_body", False):
+                    pass
+    await answer.finish()
 
 
 def _too_large(limit: int) -> Fault:
