@@ -6,6 +6,7 @@ Everything lives in one directory and listens on unix sockets or free ports of 1
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -55,13 +57,16 @@ second_hook = LifecycleHook(LifecycleSettings.model_validate({"gpus": {"0": {"me
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on, from below those that the kernel gives to outgoing connections: it must stay
-    free while its engine sleeps."""
+    """A TCP port that nobody listens on, from below those that the kernel gives to outgoing connections, and that no
+    other call gets, also in another test process: it must stay free while its engine sleeps."""
     while True:
         port = random.randrange(20_000, 32_000)
+        claim = os.open(Path(tempfile.gettempdir()) / f"hearth-test-port-{port}", os.O_CREAT | os.O_RDWR, 0o600)
         with socket.socket() as probe, contextlib.suppress(OSError):
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held, with its descriptor, until this process ends
             probe.bind(("127.0.0.1", port))
             return port
+        os.close(claim)
 
 
 def until(condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
