@@ -53,9 +53,7 @@ def create_router_proxy(admission: Admission, router_url: str, closing: asyncio.
         return StreamingResponse(
             body(),
             status_code=answer.status_code,
-            headers={
-                name: answer.headers[name] for name in ("content-type", "cache-control") if name in answer.headers
-            },
+            headers={name: answer.headers[name] for name in _RETURNED if name in answer.headers},
             background=BackgroundTask(answer.aclose),
         )
 

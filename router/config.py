@@ -83,6 +83,11 @@ class GpuSettings(_Strict):
     memory: Size = Field(description="All of its memory, such as 119GiB.")
     reserve: Size = Field(0, description="What is never given to models.")
 
+    @property
+    def room(self) -> int:
+        """Bytes that models may claim."""
+        return self.memory - self.reserve
+
     @model_validator(mode="after")
     def _reserve_is_smaller(self) -> GpuSettings:
         if self.reserve >= self.memory:
@@ -252,7 +257,7 @@ def _misfits(lifecycle: ModelLifecycle, settings: LifecycleSettings, api_base: s
         if gpu not in settings.gpus:
             yield f"gpu: {gpu!r} is not one of general_settings.lifecycle.gpus: {', '.join(settings.gpus)}"
             continue
-        room = settings.gpus[gpu].memory - settings.gpus[gpu].reserve
+        room = settings.gpus[gpu].room
         if lifecycle.memory > room:
             claim = format_size(lifecycle.memory)
             yield f"memory: {claim} never fits GPU {gpu}, which has {format_size(room)} for models"

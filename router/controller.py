@@ -54,7 +54,7 @@ class Controller:
 
     def __init__(self, config: Config, store: FleetStore, runtime: Runtime, probe: Probe) -> None:
         self._specs = config.models
-        self._room = {name: gpu.memory - gpu.reserve for name, gpu in config.settings.gpus.items()}
+        self._room = {name: gpu.room for name, gpu in config.settings.gpus.items()}
         self._store = store
         self._runtime = runtime
         self.lock = GpuLock(store, secrets.token_hex(6))

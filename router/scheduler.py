@@ -20,7 +20,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from router.config import ModelSpec, Role
-from router.scheduling.costs import ASSUMED_LOAD, ASSUMED_SERVICE, ASSUMED_UNLOAD
 from router.scheduling.decision import (
     HOLDING,
     Action,
@@ -41,9 +40,6 @@ from router.scheduling.turns import Claim, claims, ranked
 from router.store.state import ModelState, Phase, Waiting
 
 __all__ = [
-    "ASSUMED_LOAD",
-    "ASSUMED_SERVICE",
-    "ASSUMED_UNLOAD",
     "LIVE",
     "STRICT",
     "Action",
@@ -101,10 +97,7 @@ class _Plan:
 def _make_room(snapshot: Snapshot) -> _Plan:
     """Who starts now, and who has to leave for whom."""
     specs, state = snapshot.specs, snapshot.state
-    waiting: dict[str, list[Waiting]] = {}
-    for request in state.line:
-        if request.model in specs:
-            waiting.setdefault(request.model, []).append(request)
+    waiting = snapshot.waiting()
     plan = _Plan(waiting, {name: "asked to sleep" for name, model in state.models.items() if model.sleep})
     _refuse_what_never_fits(snapshot, waiting, plan)
     rivals = claims(snapshot, waiting)

@@ -254,7 +254,7 @@ async def _state(services: Services) -> FleetState:
 
 
 def _expected(services: Services, state: FleetState) -> dict[str, float | None]:
-    room = {name: gpu.memory - gpu.reserve for name, gpu in services.config.settings.gpus.items()}
+    room = {name: gpu.room for name, gpu in services.config.settings.gpus.items()}
     return scheduler.forecast(Snapshot(services.config.models, room, state, scheduler.LIVE))
 
 

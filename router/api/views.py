@@ -113,7 +113,7 @@ def gpu_views(config: Config, state: FleetState) -> list[GpuView]:
     return [
         GpuView(
             name=name,
-            room=gpu.memory - gpu.reserve,
+            room=gpu.room,
             claimed=sum(spec.memory for spec in awake if name in spec.gpus),
         )
         for name, gpu in config.settings.gpus.items()

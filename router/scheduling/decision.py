@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from router.config import ModelSpec
 from router.scheduling.policy import Policy
-from router.store.state import FleetState, Phase
+from router.store.state import FleetState, Phase, Waiting
 
 #: Phases in which a model holds memory.
 HOLDING = frozenset({Phase.STARTING, Phase.READY, Phase.DRAINING, Phase.STOPPING})
@@ -69,6 +69,14 @@ class Snapshot:
     room: Mapping[str, int]
     state: FleetState
     policy: Policy
+
+    def waiting(self) -> dict[str, list[Waiting]]:
+        """The line by model, oldest first; requests for models that nobody configured are left out."""
+        found: dict[str, list[Waiting]] = {}
+        for request in self.state.line:
+            if request.model in self.specs:
+                found.setdefault(request.model, []).append(request)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

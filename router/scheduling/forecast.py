@@ -7,7 +7,7 @@ from router.scheduling.decision import HOLDING, Snapshot
 from router.scheduling.fit import fits
 from router.scheduling.gate import stay
 from router.scheduling.turns import claims, ranked
-from router.store.state import Phase, Waiting
+from router.store.state import Phase
 
 
 def forecast(snapshot: Snapshot) -> dict[str, float | None]:
@@ -16,10 +16,7 @@ def forecast(snapshot: Snapshot) -> dict[str, float | None]:
     it is an estimate; the bound is router.scheduling.bound. None as long as a load that it depends on has never been
     measured."""
     state, specs = snapshot.state, snapshot.specs
-    waiting: dict[str, list[Waiting]] = {}
-    for request in state.line:
-        if request.model in specs:
-            waiting.setdefault(request.model, []).append(request)
+    waiting = snapshot.waiting()
     rivals = claims(snapshot, waiting)
     order, _ = ranked(snapshot, rivals)
     holding = {name for name, model in state.models.items() if model.phase in HOLDING}
