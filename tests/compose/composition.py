@@ -15,7 +15,19 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 MASTER_KEY = "sk-compose-test"
 #: Variables of the shell that runs the tests must not change what is tested.
-_OURS = ("HEARTH_", "LITELLM_", "COMPOSE_", "DOCKER_DEFAULT", "GPT_", "QWEN35_")
+_OURS = (
+    "HEARTH_",
+    "HF_",
+    "LITELLM_",
+    "COMPOSE_",
+    "DOCKER_DEFAULT",
+    "GEMMA",
+    "GLM_",
+    "GPT_",
+    "HUIHUI_",
+    "JACKRONG_",
+    "QWEN",
+)
 
 
 @dataclass

@@ -1,22 +1,22 @@
-"""What the Compose files say, without starting anything: who is reachable, who may what, and that they agree with
-litellm_config.yaml."""
+"""What the Compose files say, without starting anything: who is reachable, and who may what."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from composition import ROOT, Composition, reason_without_compose
 
-from router.config import load
+from router.settings import PageCacheSettings
 
 pytestmark = pytest.mark.compose
 
 Service = dict[str, Any]
 CONTROL = {"gateway", "router", "redis"}
+TOOLS = {"fetch", "page-cache"}
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,9 @@ def services(document: dict[str, Any]) -> dict[str, Service]:
 
 @pytest.fixture(scope="module")
 def engines(services: dict[str, Service]) -> dict[str, Service]:
-    found = {name: service for name, service in services.items() if name not in CONTROL}
+    found = {name: service for name, service in services.items() if name not in CONTROL | TOOLS}
     assert len(found) >= 3
     return found
-
-
-def option(service: Service, name: str) -> str | None:
-    """The value of `--name=value` in a service's command."""
-    for word in service["command"]:
-        if word.startswith(f"--{name}="):
-            return str(word.partition("=")[2])
-    return None
 
 
 def test_only_the_gateway_publishes_a_port_and_only_on_this_machine(services: dict[str, Service]) -> None:
@@ -72,7 +64,7 @@ def test_only_the_router_has_the_docker_socket(services: dict[str, Service]) -> 
 
 def test_networks(document: dict[str, Any], services: dict[str, Service], engines: dict[str, Service]) -> None:
     assert document["networks"]["control"]["internal"] is True
-    attached = {name: set(service["networks"]) for name, service in services.items()}
+    attached = {name: set(service.get("networks") or ()) for name, service in services.items()}
     assert attached["gateway"] == {"control", "models", "edge"}
     assert attached["router"] == {"control", "models"}
     assert attached["redis"] == {"control"}
@@ -99,6 +91,48 @@ def test_control_services_are_hardened(services: dict[str, Service], name: str) 
     assert not service.get("privileged")
 
 
+def test_fetch_writes_to_what_engines_read_and_nowhere_else(
+    services: dict[str, Service], engines: dict[str, Service]
+) -> None:
+    service = services["fetch"]
+    assert service["profiles"], "`up` would start it"
+    assert service["restart"] == "no"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert not service.get("cap_add")
+    assert set(service["networks"]) == {"edge"}
+    volumes = {volume["target"]: volume for volume in service["volumes"] if volume["type"] == "volume"}
+    engine = {volume["target"]: volume["source"] for volume in next(iter(engines.values()))["volumes"]}
+    assert {target: volume["source"] for target, volume in volumes.items()} == {
+        "/models": engine["/models"],
+        "/huggingface": engine["/root/.cache/huggingface"],
+    }
+    assert all(volume["read_only"] for volume in service["volumes"] if volume["type"] == "bind")
+    environment = service["environment"]
+    assert environment["HEARTH_WEIGHTS"] == "/models"
+    assert environment["HEARTH_HUB"] == "/huggingface/hub", "the folder hub of the engines' HF_HOME"
+    assert environment["HF_TOKEN"] == "", "nobody's, unless somebody sets it"
+
+
+def test_page_cache_reaches_one_file_of_the_machine_and_nobody(services: dict[str, Service]) -> None:
+    service = services["page-cache"]
+    assert service["profiles"] == ["page-cache"], "an admin enables it"
+    assert service["network_mode"] == "none"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert not service.get("cap_add")
+    assert not service.get("privileged")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    shared, kernel = service["volumes"]
+    assert (shared["type"], shared["source"]) == ("volume", "page-cache")
+    assert (kernel["type"], kernel["source"]) == ("bind", "/proc/sys/vm/drop_caches")
+    users = {name: volume for name, each in services.items() for volume in each.get("volumes", [])
+             if volume["source"] == "page-cache"}  # fmt: skip
+    assert users.keys() == {"router", "page-cache"}
+    assert users["router"]["read_only"] is True
+    assert PageCacheSettings().socket.startswith(users["router"]["target"] + "/")
+
+
 def test_engines_are_hardened_and_left_to_the_router(engines: dict[str, Service]) -> None:
     for name, service in engines.items():
         assert service["profiles"], f"{name} has no profile: `up` would start it"
@@ -120,15 +154,16 @@ def test_nothing_logs_prompts_and_no_key_has_a_default(engines: dict[str, Servic
         if "sglang" in command:
             assert "--log-requests" not in command, name
         else:
-            assert {"--disable-log-requests", "--no-enable-log-requests"} & set(service["command"]), name
+            assert "--no-enable-log-requests" in service["command"], name
 
 
-def test_images_are_pinned_and_need_no_log_in(engines: dict[str, Service]) -> None:
+def test_images_are_pinned_or_never_pulled(engines: dict[str, Service]) -> None:
     for name, service in engines.items():
-        first = service["image"].split("/")[0]
-        assert "." not in first or "/" not in service["image"], f"{name}: {service['image']} names a registry"
-        if "models" in service["profiles"]:  # the others are built on the box and have no digest
-            assert re.search(r"@sha256:[0-9a-f]{64}$", service["image"]), name
+        pinned = re.search(r"@sha256:[0-9a-f]{64}$", service["image"])
+        built = service.get("pull_policy") == "never"  # it has no digest, and its name could be anybody's elsewhere
+        assert bool(pinned) != built, f"{name}: {service['image']}"
+        assert built or "models-built" not in service["profiles"], name
+        assert pinned or "models" not in service["profiles"], f"{name}: `create` fails where the image is not built"
 
 
 def test_the_admin_key_is_required_and_the_error_says_how() -> None:
@@ -149,7 +184,7 @@ def test_base_images_are_arguments() -> None:
 def test_every_setting_of_the_example_is_used_and_described() -> None:
     files = [ROOT / "docker-compose.yml", *sorted((ROOT / "compose").glob("*.yml"))]
     text = "".join(file.read_text(encoding="utf-8") for file in files)
-    used = dict(re.findall(r"\$\{((?:HEARTH|LITELLM)_[A-Z0-9_]+):[-?]([^}]*)\}", text))
+    used = dict(re.findall(r"\$\{((?:HEARTH|LITELLM|HF)_[A-Z0-9_]+):[-?]([^}]*)\}", text))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     shown = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE))
     assert shown.keys() <= used.keys()
@@ -158,22 +193,29 @@ def test_every_setting_of_the_example_is_used_and_described() -> None:
     assert {name: used[name] for name in shown if shown[name]} == {name: shown[name] for name in shown if shown[name]}
 
 
-def test_models_agree_with_the_litellm_configuration(engines: dict[str, Service]) -> None:
-    path = ROOT / "litellm_config.yaml"
-    configured = load(path).models
-    by_container = {service["container_name"]: service for service in engines.values()}
-    assert {model.container for model in configured.values()} == set(by_container)
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["model_list"]:
-        name, model = entry["model_name"], configured[entry["model_name"]]
-        service = by_container[model.container]
-        provider, _, served = entry["litellm_params"]["model"].partition("/")
-        assert provider == "hosted_vllm"
-        assert option(service, "served-model-name") == served, name
-        assert urlsplit(model.api_base).hostname == model.container, name
-        assert str(urlsplit(model.api_base).port) == option(service, "port"), name
-        longest = option(service, "max-model-len") or option(service, "context-length")
-        assert longest == str(entry["model_info"]["max_input_tokens"]), name
-        share = option(service, "gpu-memory-utilization") or option(service, "mem-fraction-static")
-        assert share is not None, name
-        whole = load(path).settings.gpus["0"].memory
-        assert 0 <= model.memory - float(share) * whole < 2**30, f"{name}: memory is not what the engine takes"
+def test_what_the_configuration_includes_is_mounted_beside_it(services: dict[str, Service]) -> None:
+    included = yaml.safe_load((ROOT / "litellm_config.yaml").read_text(encoding="utf-8"))["include"]
+    for name in ("gateway", "router"):
+        mounted = {volume["target"]: volume for volume in services[name]["volumes"]}
+        config, catalogue = mounted["/etc/hearth/litellm_config.yaml"], mounted["/etc/hearth/compose"]
+        assert config["read_only"] is catalogue["read_only"] is True
+        assert config["source"] == str(ROOT / "litellm_config.yaml")
+        assert catalogue["source"] == str(ROOT / "compose")
+        assert services[name]["environment"]["HEARTH_CONFIG"] == config["target"]
+    assert {str(Path(file).parent) for file in included} == {"compose"}
+
+
+def test_the_owner_may_have_a_configuration_and_a_catalogue_elsewhere() -> None:
+    own = {"HEARTH_CONFIG_FILE": "/srv/hearth.yaml", "HEARTH_CATALOGUE": "/srv/models"}
+    volumes = Composition(variables=own).config()["services"]["gateway"]["volumes"]
+    binds = {volume["source"] for volume in volumes if volume["type"] == "bind"}
+    assert binds == {"/srv/hearth.yaml", "/srv/models"}
+
+
+def test_the_gateway_reads_the_engines_tokenizers(services: dict[str, Service], engines: dict[str, Service]) -> None:
+    (cache,) = (volume for volume in services["gateway"]["volumes"] if volume["type"] == "volume")
+    assert cache["read_only"] is True
+    assert services["gateway"]["environment"]["HF_HOME"] == cache["target"]
+    for name, engine in engines.items():
+        (target,) = (volume["target"] for volume in engine["volumes"] if volume["source"] == cache["source"])
+        assert engine["environment"]["HF_HOME"] == target, name

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from composition import MASTER_KEY, ROOT, Composition, docker, free_port, reason_without_images
 
 from router.config import load
@@ -37,8 +36,8 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
         existing = docker("ps", "--all", "--quiet", "--filter", f"name=^/{re.escape(name)}$")
         assert not existing.strip(), f"there is a container {name} already, which this test must not touch"
     variables = {f"HEARTH_{kind}_IMAGE": images[kind] for kind in ("PYTHON", "REDIS", "WHEELS")}
-    for engine in ("SGLANG", "AVAROK", "VLLM_MXFP4"):
-        variables[f"HEARTH_IMAGE_{engine}"] = images["LLAMA"]
+    bases = (ROOT / "compose/engine.yml").read_text(encoding="utf-8")
+    variables |= dict.fromkeys(re.findall("HEARTH_IMAGE_[A-Z0-9_]+", bases), images["LLAMA"])
     composed = Composition(
         project=f"hearth-test-{secrets.token_hex(4)}",
         variables=variables | {"HEARTH_PORT": str(free_port())},
@@ -65,8 +64,17 @@ services:
     volumes: ["{gguf.parent}:/tiny:ro"]
     deploy: !reset {{}}  # no GPU
     ulimits: !reset {{}}  # a Docker engine in a sandbox may not raise them
+  page-cache:
+    volumes: ["{_drop_caches(directory)}:/drop_caches"]  # the kernel's own is everybody's
 """
     file.write_text(service, encoding="utf-8")
+    return file
+
+
+def _drop_caches(directory: Path) -> Path:
+    """What the page cache's helper writes to here."""
+    file = directory / "drop_caches"
+    file.touch()
     return file
 
 
@@ -93,6 +101,25 @@ def client(running: Composition) -> Iterator[httpx.Client]:
         timeout=120,
     ) as http:
         yield http
+
+
+#: Makes the files of `hearth fetch tokenizers` out of the copies in LiteLLM's package: nothing is asked of the network.
+COPY_ENCODINGS = """
+import hashlib, litellm, pathlib
+from router.fetch.tokenizers import DIRECTORY, encodings
+into = pathlib.Path("/models") / DIRECTORY
+into.mkdir()
+for file in encodings():
+    name = hashlib.sha1(file.url.encode()).hexdigest()
+    copy = pathlib.Path(litellm.__file__).parent / "litellm_core_utils" / "tokenizers" / name
+    (into / file.name).write_bytes(copy.read_bytes())
+"""
+
+
+def test_fetch_finds_and_checks_what_is_in_the_volume_of_the_weights(composition: Composition) -> None:
+    composition.run("run", "--rm", "--entrypoint", "python", "fetch", "-c", COPY_ENCODINGS, limit=120)
+    done = composition.run("run", "--rm", "fetch", "tokenizers", limit=120)
+    assert (done.stdout + done.stderr).count("already there, checksum right") == 2
 
 
 def test_create_makes_the_models_and_starts_none(created: dict[str, dict[str, Any]]) -> None:
@@ -165,10 +192,16 @@ def test_health_and_models_through_the_gateway(client: httpx.Client) -> None:
     assert client.get("/healthz", headers={"Authorization": ""}).status_code == 200
     listed = client.get("/v1/models")
     assert listed.status_code == 200, listed.text
-    names = {model["id"] for model in listed.json()["data"]}
-    configured = yaml.safe_load((ROOT / "litellm_config.yaml").read_text(encoding="utf-8"))["model_list"]
-    assert names == {entry["model_name"] for entry in configured}
+    assert {model["id"] for model in listed.json()["data"]} == set(load(ROOT / "litellm_config.yaml").models)
     assert client.get("/v1/models", headers={"Authorization": "Bearer sk-wrong"}).status_code == 401
+
+
+def test_a_disabled_model_is_refused_with_its_reason(client: httpx.Client) -> None:
+    name, reason = next(iter(load(ROOT / "litellm_config.yaml").disabled.items()))
+    answer = client.post("/v1/chat/completions", json={"model": name, "messages": [{"role": "user", "content": "hi"}]})
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["error"]["type"] == "model_disabled"
+    assert reason in answer.json()["error"]["message"]
 
 
 def test_a_request_wakes_its_model(client: httpx.Client, running: Composition) -> None:
@@ -181,6 +214,26 @@ def test_a_request_wakes_its_model(client: httpx.Client, running: Composition) -
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] > 0
     assert running.containers()[str(container)]["State"]["Running"] is True
+
+
+ASK = """
+import asyncio, pathlib
+from router.memory.page_cache import PageCache
+print(asyncio.run(PageCache(pathlib.Path("/run/page-cache/socket")).make_room(2**60)))
+"""
+
+
+def test_the_router_may_have_the_page_cache_dropped_once_the_helper_runs(running: Composition) -> None:
+    router = running.containers()["router"]["Id"]
+
+    def ask() -> str:
+        return docker("exec", "--user", "10001", router, "python", "-c", ASK).strip()
+
+    (override,) = running.overrides
+    assert ask() == "False"
+    running.run("--profile", "page-cache", "up", "--detach", "--wait", "page-cache", limit=240)
+    assert ask() == "True"
+    assert (override.parent / "drop_caches").read_text() == "1\n"
 
 
 def test_the_control_plane_stops_by_itself(running: Composition, client: httpx.Client) -> None:
