@@ -25,6 +25,8 @@ import yaml
 from composition import MASTER_KEY, ROOT, Composition, docker, free_port, reason_without_images
 from openai.types.chat import ChatCompletionChunk
 
+from router.config import read_yaml
+
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 FIRST, SECOND = "qwen3-coder-30b-a3b-instruct", "gpt-oss-120b"
@@ -108,9 +110,11 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 def _two_models(directory: Path) -> Path:
     """The shipped configuration, with the two large models only and a short idle timeout."""
-    document = yaml.safe_load((ROOT / "litellm_config.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(ROOT / "litellm_config.yaml")
     document["model_list"] = [entry for entry in document["model_list"] if entry["model_name"] in CONTAINERS]
-    document["general_settings"]["lifecycle"]["idle_timeout"] = "3s"
+    lifecycle = document["general_settings"]["lifecycle"]
+    lifecycle["idle_timeout"] = "3s"
+    lifecycle["scheduling"] = {"patience": 0, "minimum_service": 0, "hold_share": 0}  # the second is next at once
     file = directory / "litellm_config.yaml"
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     file.chmod(0o644)  # the containers' user is nobody here
