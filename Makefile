@@ -10,7 +10,8 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3.14 pyth
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TEST_ENVIRONMENT := $(or $(HEARTH_TEST_CACHE),$(HOME)/.cache/hearth-test)/environment
-SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tests/environment/*))
+DOCKERFILES := $(wildcard custom-docker-containers/*/Dockerfile)
+SHELL_SCRIPTS := .ci/run custom-docker-containers/building/checkout $(filter-out %.py,$(wildcard tests/environment/*))
 
 # usage: $(call install,REQUIREMENTS)  - counts the packages while pip gets them
 install = $(PIP) install --require-hashes -r $(1) | awk -v all="$$(grep -c == $(1))" -v tty="$$([ -t 1 ] && echo 1 || true)" \
@@ -68,12 +69,16 @@ test: dev ## all tests that this machine can run; says which it cannot, and why
 	exec $(VENV)/bin/python -m pytest -q -rs --durations=15 $(TESTS)
 
 .PHONY: check
-check: dev ## style, types, unused code, generated files, shell scripts
+check: dev ## style, types, unused code, generated files, the shipped configuration, Dockerfiles, shell scripts
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict
 	$(VENV)/bin/vulture
 	$(VENV)/bin/python -m router.config_schema --check
+	$(VENV)/bin/python -m router.check.manual --check
+	$(VENV)/bin/hearth check
+	$(VENV)/bin/python -m router.catalogue_document --check
+	$(VENV)/bin/hadolint $(DOCKERFILES)
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -P . $(SHELL_SCRIPTS); \
 	else echo "shellcheck is not installed: the shell scripts are not checked"; fi
 

@@ -38,6 +38,10 @@ class Row:
         return cls(name, _text(value, unit) + note, f"at least {_text(goal, unit)}", value >= goal)
 
     @classmethod
+    def no_more(cls, name: str, value: int, goal: int) -> Self:
+        return cls(name, str(value), f"at most {goal}", value <= goal)
+
+    @classmethod
     def exactly(cls, name: str, value: int, goal: int) -> Self:
         return cls(name, str(value), str(goal), value == goal)
 

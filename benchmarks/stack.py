@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -134,6 +135,12 @@ class Stack:
         answer = self.api.get("/lifecycle/models")
         answer.raise_for_status()
         return {model["name"]: model["phase"] for model in answer.json()["models"]}
+
+    def starts(self) -> list[str]:
+        """The models in the order of their starts, as the router tells it."""
+        lines = self.api.get("/lifecycle/events", params={"recent": 10_000, "follow": False}).text.splitlines()
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        return [event["model"] for event in events if event["event"] == "starting"]
 
     def act(self, model: str, action: str, **query: Any) -> None:
         self.api.post(f"/lifecycle/models/{model}/{action}", params=query).raise_for_status()

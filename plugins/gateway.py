@@ -18,6 +18,7 @@ from router.config import Config
 from router.environment import Environment
 from router.errors import ConfigError
 from router.store.admission import Admission
+from router.store.known_keys import KnownKeys
 
 log = logging.getLogger("gateway")
 
@@ -33,7 +34,8 @@ def prepare_environment(environment: Environment) -> None:
 
 
 class Gateway:
-    """The ASGI application: our routes, then LiteLLM inside the request scopes. Owns the admission."""
+    """The ASGI application: our routes, then LiteLLM inside the request scopes. Owns the admission and the
+    known keys."""
 
     def __init__(self, config: Config, environment: Environment) -> None:
         from litellm.proxy.proxy_server import app as litellm_app, proxy_config  # noqa: I001
@@ -43,9 +45,10 @@ class Gateway:
         from plugins.router_proxy import create_router_proxy
 
         settings = config.settings
-        self._settings = settings
+        self._config = config
         self._litellm = litellm_app
         self._admission = Admission(environment.redis_url)
+        self._keys = KnownKeys(environment.redis_url)
         self.closing = asyncio.Event()
         self._ours = create_router_proxy(self._admission, environment.router_url, self.closing)
         self._scopes = RequestScopes(
@@ -65,13 +68,17 @@ class Gateway:
             await self._scopes(scope, receive, send)
 
     async def _lifespan(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        from plugins.key_auth import ring_rules
         from plugins.litellm_settings import install
 
         async def send_when_installed(message: Any) -> None:
             if message["type"] == "lifespan.startup.complete":
-                install(self._settings)
+                install(self._config, self._keys)
                 await self._admission.start()
+                if ring_rules():
+                    await self._keys.start()
             elif message["type"].startswith("lifespan.shutdown."):
+                await self._keys.close()
                 await self._admission.close()  # once the server has heard this message, it waits for nobody
             await send(message)
 
@@ -79,7 +86,7 @@ class Gateway:
 
 
 def _is_ours(path: str) -> bool:
-    return path in ("/healthz", "/metrics") or path.startswith("/lifecycle/")
+    return path in ("/healthz", "/metrics", "/lifecycle") or path.startswith("/lifecycle/")
 
 
 class _Server(uvicorn.Server):

@@ -6,23 +6,30 @@ executes a plugin file that lies beside the YAML as a second module, and a secon
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import math
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy import proxy_server
 from litellm.proxy._types import LitellmUserRoles, ProxyException, UserAPIKeyAuth
 
-from plugins.answer import refusal_headers
+from plugins.answer import refusal_headers, waited_headers
+from plugins.loading_messages import LOADING_HEADER, Progress
 from plugins.request_checks import LONGEST_NAME
+from plugins.request_rules.access import may_use
+from plugins.request_rules.pipeline import Pipeline
 from plugins.request_scope import MAX_WAIT_HEADER, RequestScope, current_scope
-from router.config import LifecycleSettings
-from router.errors import Refusal, ServiceUnavailable, StoreUnavailable
-from router.quantities import format_duration
-from router.store.admission import Ticket
+from router.config import Config
+from router.errors import Refusal, ServiceUnavailable, StoreUnavailable, Unfit
+from router.scheduling.fairness import clamped
+from router.settings import LoadingMessages
+from router.store.key_ring import caller_of_id
+from router.store.ticket import LineLimits, Ticket
 
+_Number = TypeVar("_Number", int, float)
 #: Seconds for which a resolved name is remembered: LiteLLM's model list can change while the gateway runs.
 _REMEMBERED = 5.0
 _MOST_NAMES = 2000
@@ -31,45 +38,64 @@ _MOST_NAMES = 2000
 class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed for this
     """Wakes what a request asks for. LiteLLM only calls hooks that are defined on the class itself."""
 
-    def __init__(self, settings: LifecycleSettings) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self._bound = settings.max_wait
+        self._rules = Pipeline(config.rules)
+        self._loading_messages = config.settings.loading_messages
+        self._bound = config.settings.max_wait
+        self._limits = {
+            name: LineLimits(spec.parallel or 0, spec.line_limit, config.settings.caller_line_limit)
+            for name, spec in config.models.items()
+        }
+        self._disabled = config.disabled
         self._names: dict[str, str | None] = {}
         self._forget_at = 0.0
 
     async def async_pre_call_hook(
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: str
-    ) -> None:
-        """Return when the model of `data` may be called. Raises Refused."""
+    ) -> dict[str, Any] | None:
+        """Return when the model of `data` may be called: the data to call it with, or None for `data` as it is. Raises
+        Refused."""
         scope = current_scope()
         if scope is None:  # LiteLLM's own background work wakes nothing
-            return
+            return None
+        name = self._lifecycle_name(data.get("model"))
+        fitted = await self._fitted(scope, name or str(data.get("model")), data, call_type, user_api_key_dict)
         if scope.gone.is_set():  # LiteLLM goes on with an empty body when its client leaves while it sends one
             raise Refused("The client has closed its connection.", param="body", code=499)
-        name = self._lifecycle_name(data.get("model"))
         if name is None:
-            return
+            return fitted
         if scope.ticket is not None:
             if scope.ticket.model == name:
-                return
+                return fitted
             scope.admission.end(scope.ticket)
         limit = _wait_limit(scope)
+        shown_in = _shown_in(scope, self._loading_messages)
+        metadata = user_api_key_dict.metadata or {}
         ticket = scope.ticket = Ticket(
             model=name,
             caller=caller_of(user_api_key_dict),
             alias=user_api_key_dict.key_alias or "",
             stream=data.get("stream") is True,
+            priority=clamped(_number(metadata, "priority", 0)),
+            share=_number(metadata, "share", 1.0),
+            cut=scope.cut,
         )
         scope.answer.set_headers({"X-Hearth-Model": name})
         if ticket.stream:
-            scope.answer.keep_alive(lambda: _progress(scope, ticket))
+            progress = Progress(scope, ticket, shown_in, data)
+            scope.answer.keep_alive(progress, progress.every)
         try:
-            await scope.admission.acquire(ticket, limit=limit, bound=self._bound)
+            await scope.admission.acquire(ticket, limit=limit, bound=self._bound, limits=self._limits.get(name))
         except StoreUnavailable:
             refusal = ServiceUnavailable("Redis is away; try again in a moment.", model=name, retry_after=2.0)
             raise _answer(scope, refusal, user_api_key_dict) from None
         except Refusal as refusal:
             raise _answer(scope, refusal, user_api_key_dict) from None
+        if ticket.waited is not None and scope.still_allowed is not None:
+            await scope.still_allowed()
+        scope.answer.set_headers({"X-Hearth-Model": name, **waited_headers(ticket.waited)})
+        return fitted
 
     async def async_filter_deployments(
         self,
@@ -87,12 +113,32 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
         held = scope.ticket.model if scope.ticket is not None else None
         return [each for each in healthy_deployments if _engine_of(each) in (None, held)]
 
+    async def _fitted(
+        self, scope: RequestScope, model: str, data: dict[str, Any], call_type: str, key: UserAPIKeyAuth
+    ) -> dict[str, Any] | None:
+        """The data after the model's request rules; None when they have changed nothing. Raises Refused."""
+        try:
+            request = await self._rules.apply(model, data, call_type, functools.partial(may_use, key))
+        except Unfit as unfit:
+            raise Refused(unfit.message, param=unfit.param or "model", openai_code=unfit.code) from None
+        if request is None:
+            return None
+        scope.answer.set_headers({"X-Hearth-Changed": "; ".join(request.changes)})
+        return request.data
+
     def _lifecycle_name(self, model: Any) -> str | None:
         """The model whose engine answers for `model` (a name, an alias, or a name that a wildcard matches)."""
         if model is None:
             return None
         if not isinstance(model, str) or not 0 < len(model) <= LONGEST_NAME:
             raise Refused(f"model: is the name of a model, as text of at most {LONGEST_NAME} letters", param="model")
+        if model in self._disabled:  # LiteLLM does not know it, and a wildcard would send it somewhere else
+            raise Refused(
+                f"The model {model!r} is disabled here: {self._disabled[model]}. GET /v1/models lists the others.",
+                param="model",
+                type="model_disabled",
+                code=404,
+            )
         now = time.monotonic()
         if now > self._forget_at or len(self._names) > _MOST_NAMES:
             self._names.clear()
@@ -109,15 +155,38 @@ def is_admin(key: UserAPIKeyAuth) -> bool:
 
 def caller_of(key: UserAPIKeyAuth) -> str:
     """A short stable name for a key that gives nothing of it away."""
-    return hashlib.sha256((key.api_key or "").encode()).hexdigest()[:16]
+    return caller_of_id(key.api_key or "")
+
+
+def _number(metadata: Mapping[str, Any], name: str, default: _Number) -> _Number:
+    """A key's setting of the scheduler; the default for what is no number."""
+    value = metadata.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return default
+    return type(default)(value)
 
 
 class Refused(ProxyException):  # type: ignore[misc] # LiteLLM is not typed for this
-    """A refusal as LiteLLM passes it on. Some of its addresses look for `status_code`, and answer 500 without it."""
+    """A refusal as LiteLLM passes it on. Some of its addresses look for `status_code`, and answer 500 without it.
 
-    def __init__(self, message: str, *, param: str, type: str = "invalid_request_error", code: int = 400) -> None:  # noqa: A002
-        super().__init__(message=message, type=type, param=param, code=code)
+    code: the HTTP status. openai_code: what the error's `code` says instead of it; LiteLLM has it but does not show it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str,
+        type: str = "invalid_request_error",  # noqa: A002
+        code: int = 400,
+        openai_code: str | None = None,
+    ) -> None:
+        super().__init__(message=message, type=type, param=param, code=code, openai_code=openai_code)
         self.status_code = code
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as clients read it."""
+        return {**super().to_dict(), "code": str(self.openai_code)}
 
 
 def _resolve(model: str) -> str | None:
@@ -165,25 +234,21 @@ def _wait_limit(scope: RequestScope) -> float | None:
     return limit
 
 
-async def _progress(scope: RequestScope, ticket: Ticket) -> str:
-    """What a streaming caller reads while it waits; its client ignores it, a person with curl does not."""
-    if ticket.leased:
-        return f"hearth: {ticket.model} is working on the answer"
+def _shown_in(scope: RequestScope, default: LoadingMessages) -> LoadingMessages:
+    text = scope.header(LOADING_HEADER)
+    if text is None:
+        return default
     try:
-        place = await scope.admission.place(ticket)
-    except StoreUnavailable:
-        return "hearth: waiting"
-    text = f"hearth: {ticket.model} is {place.phase}"
-    if place.position:
-        text += f", place {place.position} in line"
-    if place.expected_seconds is not None:
-        text += f", about {format_duration(place.expected_seconds)}"
-    return text
+        return LoadingMessages(text.strip().lower())
+    except ValueError:
+        raise Refused(
+            f"X-Hearth-Loading is reasoning, content or off, and not {text[:40]!r}.", param="X-Hearth-Loading"
+        ) from None
 
 
 def _answer(scope: RequestScope, refusal: Refusal, key: UserAPIKeyAuth) -> Refused:
-    headers = refusal_headers(refusal)
-    scope.answer.set_headers(headers)
+    waited = scope.ticket.waited if scope.ticket is not None else None
+    scope.answer.set_headers({**refusal_headers(refusal), **waited_headers(waited)})
     message = refusal.message
     if refusal.log and is_admin(key):
         message += "\nThe engine's last lines:\n" + "\n".join(refusal.log)

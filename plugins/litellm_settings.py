@@ -13,9 +13,12 @@ import litellm
 from litellm._logging import verbose_proxy_logger
 from litellm.proxy import proxy_server
 
-from plugins.key_auth import check_key
+from plugins.key_auth import KeyCheck
+from plugins.key_limits import KeyLimits
 from plugins.lifecycle import LifecycleHook, Refused
-from router.config import LifecycleSettings
+from router.catalogue import is_disabled
+from router.config import Config
+from router.store.known_keys import KnownKeys
 
 GetConfig = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -36,10 +39,12 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def with_defaults(get_config: GetConfig) -> GetConfig:
-    """`ProxyConfig.get_config`, with our defaults for what the file leaves open."""
+    """`ProxyConfig.get_config`, with our defaults for what the file leaves open, and without the disabled models."""
 
     async def get_config_with_defaults(*args: Any, **kwargs: Any) -> dict[str, Any]:
         config = await get_config(*args, **kwargs)
+        if models := config.get("model_list"):
+            config["model_list"] = [entry for entry in models if not is_disabled(entry)]
         for section, defaults in _DEFAULTS.items():
             config[section] = {**defaults, **(config.get(section) or {})}
         return config
@@ -61,10 +66,22 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], Refused))
 
 
-def install(settings: LifecycleSettings) -> None:
+def install(config: Config, keys: KnownKeys) -> None:
     """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
     remember_that_tracing_is_missing()
     verbose_proxy_logger.addFilter(_is_news)
-    litellm.logging_callback_manager.add_litellm_callback(LifecycleHook(settings))
-    if proxy_server.user_custom_auth is None and not os.environ.get("DATABASE_URL"):
-        proxy_server.user_custom_auth = check_key
+    check_keys_unless_others_do(keys)
+    # LiteLLM adds no second callback of a class's name: one that the file's `callbacks` made would stay in ours' place.
+    litellm.callbacks[:] = [each for each in litellm.callbacks if type(each).__name__ != LifecycleHook.__name__]
+    litellm.logging_callback_manager.add_litellm_callback(LifecycleHook(config))
+
+
+def check_keys_unless_others_do(keys: KnownKeys) -> None:
+    """Our keys, with LiteLLM's checks of what a key may do; nothing where LiteLLM has a database, or the
+    configuration a `custom_auth`."""
+    if proxy_server.user_custom_auth is not None or os.environ.get("DATABASE_URL"):
+        return
+    proxy_server.user_custom_auth = KeyCheck(keys)
+    litellm.enable_post_custom_auth_checks = True
+    proxy_server.general_settings["custom_auth_run_common_checks"] = True
+    litellm.logging_callback_manager.add_litellm_callback(KeyLimits(keys))

@@ -29,7 +29,6 @@ class Fault:
 
 # in strict mode a float takes whole numbers too, but neither text nor booleans
 _Number = Annotated[StrictFloat, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-_Tokens = Annotated[StrictInt, Field(ge=0, le=2**31)]
 _Object = dict[str, Any]
 _Input = (
     StrictStr
@@ -38,7 +37,8 @@ _Input = (
 
 
 class _Shape(BaseModel):
-    """What every address has in common. Only what is checked is named; the rest is the engine's business."""
+    """What every address has in common. Only what is checked is named; the rest is the engine's business. Limits on the
+    answer's length are left to plugins/request_rules: what is wrong for one model is put right for another."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -54,9 +54,6 @@ class _Shape(BaseModel):
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
     logit_bias: _Object | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=-1, le=1000)] | None = None
-    max_tokens: _Tokens | None = None
-    max_completion_tokens: _Tokens | None = None
-    max_output_tokens: _Tokens | None = None
     stop: StrictStr | list[StrictStr] | None = None
     stop_sequences: list[StrictStr] | None = None
     tools: list[_Object] | None = None

@@ -16,7 +16,10 @@ from urllib.parse import quote, unquote
 
 from plugins.answer import Answer
 from plugins.request_checks import Fault, check_body, check_kind, takes_json
-from router.store.admission import Admission, Ticket
+from router.errors import Refusal
+from router.store.admission import Admission
+from router.store.key_ring import Key
+from router.store.ticket import Ticket
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -49,6 +52,13 @@ class RequestScope:
         self.headers = headers
         self.gone = asyncio.Event()
         self.ticket: Ticket | None = None
+        self.key: Key | None = None  # of the ring; None for the master key, and where LiteLLM's database has the keys
+        self.still_allowed: Callable[[], Awaitable[None]] | None = None  # raises when not; asked after a wait
+        self.at_end: list[Callable[[], None]] = []
+        self._cutting: asyncio.Task[None] | None = None
+        self._told = asyncio.Event()
+        self._app_task = asyncio.current_task()
+        self.cancelled_the_app = False
 
     def header(self, name: bytes) -> str | None:
         """The first header of this (lower case) name."""
@@ -63,11 +73,43 @@ class RequestScope:
         if self.ticket is not None:
             self.admission.abandon(self.ticket)
 
+    def cut(self, refusal: Refusal) -> None:
+        """Somebody has cancelled the request while it runs: its client hears why, and the work on it ends."""
+        if self._cutting is None and not self.answer.complete:
+            self._cutting = asyncio.create_task(self._cut(refusal))
+
+    async def _cut(self, refusal: Refusal) -> None:
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GONE_GRACE):  # a client that does not read is told nothing
+                    await self.answer.cut(refusal)
+        finally:
+            self._told.set()
+        self.leave()
+        await self.cancel_the_app()
+
+    async def cancel_the_app(self) -> None:
+        """End LiteLLM's work on it, once it has had a moment to notice that nobody is there."""
+        await asyncio.sleep(GONE_GRACE)
+        self.cancelled_the_app = True
+        if self._app_task is not None:
+            self._app_task.cancel()
+
+    async def close(self) -> None:
+        """Called by the app's own task at its end, after which it can no longer be cancelled from here."""
+        self._app_task = None
+        if self._cutting is not None:
+            await self._told.wait()
+            self._cutting.cancel()
+
     def end(self) -> None:
         """The request is over: its lease or its place in the line ends."""
         if self.ticket is not None:
             self.ticket.completed = self.answer.complete and not self.gone.is_set()
             self.admission.end(self.ticket)
+        for due in self.at_end:
+            due()
+        self.at_end.clear()
 
 
 _current: ContextVar[RequestScope | None] = ContextVar("hearth_request_scope", default=None)
@@ -109,23 +151,24 @@ class RequestScopes:
         body = _Body(request, receive, self._max_body, scope["path"])
         token = _current.set(request)
         try:
-            await self._run(scope, body, answer)
+            await self._run(scope, request, body)
         finally:
             _current.reset(token)
             request.end()
+            await request.close()
             await body.close()
             await answer.close()
 
-    async def _run(self, scope: Scope, body: _Body, answer: Answer) -> None:
+    async def _run(self, scope: Scope, request: RequestScope, body: _Body) -> None:
         try:
-            await self._app(scope, body.receive, answer.send)
+            await self._app(scope, body.receive, request.answer.send)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not body.cancelled_the_app or task is None:
+            if not request.cancelled_the_app or task is None:
                 raise
             task.uncancel()  # the client is gone; nobody is left to hear of it
         if body.fault is not None:
-            await refuse(answer, body.fault, body.rest)
+            await refuse(request.answer, body.fault, body.rest)
 
 
 class _Body:
@@ -141,11 +184,9 @@ class _Body:
         self._path = path
         self._taken = 0
         self._whole: bytearray | None = bytearray() if takes_json(path) else None
-        self._app_task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self.fault: Fault | None = None
         self.rest: Receive | None = receive  # until the body has come whole
-        self.cancelled_the_app = False
 
     async def receive(self) -> Message:
         if self.fault is not None:
@@ -194,10 +235,7 @@ class _Body:
         if self._request.answer.complete:
             return
         self._request.leave()
-        await asyncio.sleep(GONE_GRACE)
-        self.cancelled_the_app = True
-        if self._app_task is not None:
-            self._app_task.cancel()
+        await self._request.cancel_the_app()
 
     async def close(self) -> None:
         """End the watch. Called by the app's own task, after which it can no longer be cancelled from here."""

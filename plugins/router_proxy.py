@@ -14,8 +14,11 @@ from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 from litellm.proxy.proxy_server import openai_exception_handler
 from starlette.background import BackgroundTask
 
+from plugins.key_auth import ring_rules
 from plugins.lifecycle import caller_of, is_admin
-from router.api.app import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
+from router.api.access import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
+from router.api.dashboard import page_routes
+from router.api.keys import PATH as KEYS_PATH
 from router.errors import StoreUnavailable
 from router.store.admission import Admission
 
@@ -23,6 +26,10 @@ from router.store.admission import Admission
 _TIMEOUT = httpx.Timeout(10.0, connect=1.0, read=30.0)
 _HEALTH_LIMIT = 1.5
 _RETURNED = ("content-type", "cache-control", "retry-after")
+_OTHER_KEYS = (
+    "Keys are not kept by Hearth here: LiteLLM has a database (DATABASE_URL; use /key/generate and its like), or a "
+    "custom_auth of its own."
+)
 _FORWARDED = ("last-event-id", "accept")
 
 
@@ -33,6 +40,8 @@ def create_router_proxy(admission: Admission, router_url: str, closing: asyncio.
     client = router_client(router_url)
 
     async def forward(request: Request, key: Annotated[UserAPIKeyAuth, Depends(user_api_key_auth)]) -> Response:
+        if request.url.path.startswith(KEYS_PATH) and not ring_rules():
+            return JSONResponse({"detail": _OTHER_KEYS}, 501)
         try:
             headers = {
                 TOKEN_HEADER: await admission.api_token(),
@@ -77,7 +86,8 @@ def create_router_proxy(admission: Admission, router_url: str, closing: asyncio.
         return JSONResponse(parts, 200 if well else 503)
 
     app.add_api_route("/metrics", forward, methods=["GET"])
-    app.add_api_route("/lifecycle/{path:path}", forward, methods=["GET", "POST"])
+    app.include_router(page_routes())
+    app.add_api_route("/lifecycle/{path:path}", forward, methods=["GET", "POST", "DELETE"])
     return app
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 import sys
+from pathlib import Path
 
 import uvicorn
 from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from router import config as configuration
-from router.api.app import Services, create_app
+from router.api.access import Services
+from router.api.app import create_app
 from router.config import Config
 from router.controller import Controller
 from router.environment import Address, Environment
 from router.errors import ConfigError, StoreUnavailable
+from router.memory.engine_memory import EngineMemory
+from router.memory.gauge import MemoryGauge, open_gauges
+from router.memory.page_cache import PageCache
 from router.readiness import HttpProbe
 from router.runtimes.base import Runtime
 from router.runtimes.docker import DockerRuntime
@@ -27,7 +31,7 @@ from router.store.fleet import FleetStore
 log = logging.getLogger("router")
 
 
-async def serve(environment: Environment, config: Config) -> None:
+async def serve(environment: Environment, config: Config, gauge: MemoryGauge) -> None:
     """Run the router until SIGTERM or SIGINT. The engines go on running."""
     store = FleetStore(environment.redis_url)
     probe = HttpProbe()
@@ -36,8 +40,12 @@ async def serve(environment: Environment, config: Config) -> None:
         if config.settings.runtime == "docker"
         else ProcessRuntime(config.models, environment.state_dir)
     )
-    controller = Controller(config, store, runtime, probe)
-    server = _Server(create_app(Services(config, store, controller, runtime, await _token(store))), environment.listen)
+    settings = config.settings
+    page_cache = PageCache(Path(settings.page_cache.socket)) if settings.page_cache.drop_before_start else None
+    memory = EngineMemory(gauge, settings.memory_timeout, page_cache)
+    controller = Controller(config, store, runtime, probe, memory)
+    await _share_token(store)
+    server = _Server(create_app(Services(config, store, controller, runtime, gauge)), environment.listen)
     acting = asyncio.create_task(controller.run(), name="controller")
     serving = asyncio.create_task(server.serve(), name="api")
     stopping = asyncio.Event()
@@ -60,8 +68,9 @@ async def serve(environment: Environment, config: Config) -> None:
 
 
 @retry(retry=retry_if_exception_type(StoreUnavailable), wait=wait_fixed(0.3))
-async def _token(store: FleetStore) -> str:
-    return await store.share_api_token(secrets.token_urlsafe(32))
+async def _share_token(store: FleetStore) -> None:
+    """Return when Redis answers; gateways can call this router from then on."""
+    await store.api_token()
 
 
 class _Server(uvicorn.Server):
@@ -93,10 +102,11 @@ def main() -> int:
     try:
         environment = Environment.read(default_listen="127.0.0.1:8010")
         config = configuration.load(environment.config)
+        gauge = open_gauges(config.settings.gpus)
     except ConfigError as error:
         print(f"{error}", file=sys.stderr)
         return 2
-    asyncio.run(serve(environment, config))
+    asyncio.run(serve(environment, config, gauge))
     return 0
 
 

@@ -1,6 +1,7 @@
 """The lifecycle configuration, read from LiteLLM's own file.
 
-A model's lifecycle is `model_info.lifecycle` of its entry in `model_list`; what holds for all models is
+A model's lifecycle is `model_info.lifecycle` of its entry in `model_list`, what its requests may ask for is
+`model_info.request_rules`, and what people should know of it `model_info.catalogue`; what holds for all models is
 `general_settings.lifecycle`. Every other key belongs to LiteLLM and is left to it.
 """
 
@@ -8,120 +9,28 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from router.catalogue import Card, Catalogue, ClientLimits, KnownProblem, card_of
 from router.errors import ConfigError
-from router.quantities import Duration, Size, format_size
-
-
-class Role(StrEnum):
-    """How a model shares its GPU."""
-
-    NORMAL = "normal"
-    UTILITY = "utility"
-    EXCLUSIVE = "exclusive"
-
-
-def _gpu_names(value: object) -> object:
-    """GPU names are text; YAML reads a bare 0 as a number."""
-    if isinstance(value, dict):
-        return {str(name) if isinstance(name, int) else name: gpu for name, gpu in value.items()}
-    names = value if isinstance(value, list) else [value]
-    return [str(name) if isinstance(name, int) else name for name in names]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelLifecycle(_Strict):
-    """`model_info.lifecycle`: how one model's engine is run. Durations default to the global ones."""
-
-    container: str | None = Field(
-        None, description="Docker: the container's name. It must exist; Hearth never creates one."
-    )
-    command: list[str] | None = Field(
-        None, min_length=1, description="Process runtime: the engine's program and arguments."
-    )
-    environment: dict[str, str] = Field({}, description="Process runtime: variables added to the engine's environment.")
-    gpu: Annotated[list[str], BeforeValidator(_gpu_names)] = Field(
-        ["0"], min_length=1, description="The GPU, or the list of GPUs, that the engine runs on."
-    )
-    memory: Size = Field(description="What the engine claims of each of its GPUs, such as 70GiB.")
-    role: Role = Field(
-        Role.NORMAL,
-        description="normal: shares the GPU while it fits. exclusive: alone on it. "
-        "utility: small and kept running; the last to give way, and comes back by itself.",
-    )
-    idle_timeout: Duration | None = Field(
-        None, description="Stop after this long without a request, from the end of the last one; 0 is never."
-    )
-    start_timeout: Duration | None = Field(
-        None, gt=0, description="Give up on a start that is not healthy after this long."
-    )
-    stop_timeout: Duration | None = Field(
-        None, description="What the engine gets to stop by itself before it is killed."
-    )
-    drain_timeout: Duration | None = Field(
-        None, description="Longest wait for running requests before the engine is stopped for another model."
-    )
-    health_path: str = Field(
-        "/health", pattern="^/", description="Path on the engine that answers 200 when it is ready."
-    )
-
-
-class GpuSettings(_Strict):
-    """One GPU, or the unified memory of a box such as a DGX Spark."""
-
-    memory: Size = Field(description="All of its memory, such as 119GiB.")
-    reserve: Size = Field(0, description="What is never given to models.")
-
-    @property
-    def room(self) -> int:
-        """Bytes that models may claim."""
-        return self.memory - self.reserve
-
-    @model_validator(mode="after")
-    def _reserve_is_smaller(self) -> GpuSettings:
-        if self.reserve >= self.memory:
-            raise ValueError("reserve is not smaller than memory, so nothing is left for models")
-        return self
-
-
-class Cooldown(_Strict):
-    """How long a model that failed is left alone: `first`, doubled with each failure in a row, up to `longest`."""
-
-    first: Duration = Field(5.0, description="After the first failure in a row.")
-    longest: Duration = Field(600.0, description="However many there were.")
-
-
-class LifecycleSettings(_Strict):
-    """`general_settings.lifecycle`: what holds for all models."""
-
-    runtime: Literal["docker", "process"] = Field("docker", description="What runs the engines.")
-    gpus: Annotated[dict[str, GpuSettings], BeforeValidator(_gpu_names)] = Field(
-        min_length=1, description="The GPUs by name."
-    )
-    idle_timeout: Duration = Field(1200.0, description="See the model's key of the same name.")
-    start_timeout: Duration = Field(900.0, gt=0, description="See the model's key of the same name.")
-    stop_timeout: Duration = Field(30.0, gt=0, description="See the model's key of the same name.")
-    drain_timeout: Duration = Field(900.0, gt=0, description="See the model's key of the same name.")
-    max_wait: Duration = Field(3600.0, gt=0, description="The longest that a request waits for its model.")
-    keepalive_interval: Duration = Field(
-        5.0,
-        gt=0,
-        le=10,
-        description="Streaming callers get an SSE comment this often until their answer begins.",
-    )
-    max_body: Size = Field(64 * 2**20, gt=0, description="Longest request body; more is answered 413.")
-    cooldown: Cooldown = Field(Cooldown(), description="How long a model is left alone after it failed.")
+from router.quantities import format_size
+from router.request_rules import Parameters, RequestRules, Thinking, rules_of
+from router.schedule import Schedule
+from router.settings import (
+    Cooldown,
+    GpuSettings,
+    LifecycleSettings,
+    ModelLifecycle,
+    PageCacheSettings,
+    Role,
+    Scheduling,
+)
 
 
 class ModelSpec(BaseModel):
@@ -142,15 +51,32 @@ class ModelSpec(BaseModel):
     start_timeout: float
     stop_timeout: float
     drain_timeout: float
+    priority: int = 0
+    parallel: int | None = None
+    line_limit: int = 1000
+    memory_timeout: float = 0.0
+
+    @property
+    def unload_limit(self) -> float:
+        """The longest that a stop takes until its memory is there for others."""
+        return self.stop_timeout + self.memory_timeout
 
 
 class Config(BaseModel):
-    """The whole lifecycle configuration: global settings and the models by name."""
+    """The whole lifecycle configuration: global settings, and by name the models and the rules for their requests.
+
+    rules: also of models without a lifecycle; models of which nothing is said are not in it.
+    cards: of all models with a lifecycle. disabled: those that are not served, with the reason; they are in no other
+    mapping but `cards`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     settings: LifecycleSettings
     models: dict[str, ModelSpec]
+    rules: dict[str, RequestRules] = {}
+    cards: dict[str, Card] = {}
+    disabled: dict[str, str] = {}
 
 
 def load(path: Path) -> Config:
@@ -158,13 +84,18 @@ def load(path: Path) -> Config:
     return parse(read_yaml(path))
 
 
-def read_yaml(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_file(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read_yaml(path: Path, within: tuple[Path, ...] = (), *, read: Callable[[Path], Any] = _read_file) -> dict[str, Any]:
     """The document at `path`, with the files of its top-level `include` merged in LiteLLM's way: lists are
-    appended, everything else replaced. within: the files that include this one. Raises ConfigError."""
+    appended, everything else replaced. within: the files that include this one. read: reads one file, and raises what
+    yaml.safe_load of its text would. Raises ConfigError."""
     if path.resolve() in within:
         raise ConfigError(f"{path}: includes itself")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = read(path) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -175,7 +106,7 @@ def read_yaml(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(includes, list):
         raise ConfigError(f"{path}: include: is a list of file names")
     for name in includes:
-        for key, value in read_yaml(path.parent / str(name), (*within, path.resolve())).items():
+        for key, value in read_yaml(path.parent / str(name), (*within, path.resolve()), read=read).items():
             if isinstance(value, list) and isinstance(document.get(key), list):
                 document[key] = document[key] + value
             else:
@@ -188,6 +119,8 @@ def parse(document: Mapping[str, Any]) -> Config:
     faults: list[str] = []
     settings = _settings(document, faults)
     models: dict[str, ModelSpec] = {}
+    rules: dict[str, RequestRules] = {}
+    cards: dict[str, Card] = {}
     names: set[str] = set()
     for index, entry in enumerate(_part(document, "model_list", list, faults)):
         if not isinstance(entry, dict):
@@ -195,8 +128,17 @@ def parse(document: Mapping[str, Any]) -> Config:
             continue
         name = str(entry.get("model_name") or "")
         where = f"model_list[{index}] ({name})"
-        section = _part(entry, "model_info", dict, faults, where + ".").get("lifecycle")
+        info = _part(entry, "model_info", dict, faults, where + ".")
+        found = _rules(where + ".model_info.request_rules", info, faults)
+        if found is not None and rules.setdefault(name, found) != found:
+            faults.append(f"{where}: another entry named {name!r} has other request rules; one set a name")
+        catalogue = _catalogue(where + ".model_info.catalogue", info, faults)
+        section = info.get("lifecycle")
         if section is None:
+            if catalogue is not None and catalogue.disabled:
+                faults.append(
+                    f"{where}.model_info.catalogue.disabled: is for models with a lifecycle; remove the entry"
+                )
             continue
         if not name:
             faults.append(f"{where}: model_name: is missing")
@@ -209,6 +151,7 @@ def parse(document: Mapping[str, Any]) -> Config:
         if name in names:
             faults.append(f"{where}: a second entry named {name!r} has a lifecycle; one engine a name")
         names.add(name)
+        cards[name] = card_of(name, info, catalogue or Catalogue())
         if settings is not None:
             api_base = _from_environment(
                 str(_part(entry, "litellm_params", dict, faults, f"model_list[{index}].").get("api_base") or "")
@@ -218,9 +161,35 @@ def parse(document: Mapping[str, Any]) -> Config:
             if not misfits:
                 models[name] = _spec(name, lifecycle, settings, api_base)
     faults.extend(_shared_names(models))
+    disabled = {name: card.catalogue.disabled for name, card in cards.items() if card.catalogue.disabled}
+    if settings is not None:
+        faults.extend(f"general_settings.lifecycle.{fault}" for fault in _cold(settings, models, names, disabled))
     if settings is None or faults:
         raise ConfigError("\n".join(faults))
-    return Config(settings=settings, models=models)
+    return Config(
+        settings=settings,
+        models={name: spec for name, spec in models.items() if name not in disabled},
+        rules={name: found for name, found in rules.items() if name not in disabled},
+        cards=cards,
+        disabled=disabled,
+    )
+
+
+def _catalogue(where: str, info: Mapping[str, Any], faults: list[str]) -> Catalogue | None:
+    section = info.get("catalogue")
+    try:
+        return None if section is None else Catalogue.model_validate(section)
+    except ValidationError as error:
+        faults.extend(_explain(where, Catalogue, error))
+        return None
+
+
+def _rules(where: str, info: Mapping[str, Any], faults: list[str]) -> RequestRules | None:
+    try:
+        return rules_of(info)
+    except ValidationError as error:
+        faults.extend(_explain(where, RequestRules, error))
+        return None
 
 
 def _settings(document: Mapping[str, Any], faults: list[str]) -> LifecycleSettings | None:
@@ -272,6 +241,7 @@ def _spec(name: str, lifecycle: ModelLifecycle, settings: LifecycleSettings, api
     def or_default(own: float | None, default: float) -> float:
         return default if own is None else own
 
+    measured = any(settings.gpus[gpu].measure != "off" for gpu in lifecycle.gpu)
     return ModelSpec(
         name=name,
         api_base=api_base,
@@ -286,6 +256,10 @@ def _spec(name: str, lifecycle: ModelLifecycle, settings: LifecycleSettings, api
         start_timeout=or_default(lifecycle.start_timeout, settings.start_timeout),
         stop_timeout=or_default(lifecycle.stop_timeout, settings.stop_timeout),
         drain_timeout=or_default(lifecycle.drain_timeout, settings.drain_timeout),
+        priority=lifecycle.priority,
+        parallel=lifecycle.parallel,
+        line_limit=lifecycle.line_limit or settings.line_limit,
+        memory_timeout=settings.memory_timeout if measured else 0.0,
     )
 
 
@@ -304,6 +278,47 @@ def _shared_names(models: Mapping[str, ModelSpec]) -> Iterator[str]:
                 yield f"models {owners[value]!r} and {spec.name!r} have the same {what} {value}"
 
 
+def _cold(
+    settings: LifecycleSettings, models: Mapping[str, ModelSpec], names: Collection[str], disabled: Mapping[str, str]
+) -> Iterator[str]:
+    """What keeps a model from ever being kept warm as the settings say. names: of all models with a lifecycle, also
+    those that were read with faults."""
+    default = settings.default_model
+    wished = [(f"preload.{index}", name) for index, name in enumerate(settings.preload)]
+    wished += [("default_model", default)] if default is not None else []
+    wished += [(f"schedules.{index}.model", schedule.model) for index, schedule in enumerate(settings.schedules)]
+    for path, name in wished:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield f"{path}: {name!r} is not a model with a lifecycle{hint}"
+        elif name in disabled:
+            yield f"{path}: {name!r} is disabled: {disabled[name]}"
+        elif name in models and models[name].role is Role.UTILITY:
+            yield f"{path}: {name!r} is a utility, which is kept running anyway; leave it out"
+    preloads = [spec for spec in models.values() if spec.name in settings.preload]
+    utilities = [spec for spec in models.values() if spec.role is Role.UTILITY and spec.name not in disabled]
+    standing = [spec for spec in models.values() if spec in preloads or spec.name == default]
+    together = "preload and default_model" if default else "preload"
+    for gpu, whole in settings.gpus.items():
+        if why := _crowded(gpu, whole, standing):
+            yield f"{together}: they can never all be warm: {why}"
+        elif any(gpu in spec.gpus for spec in preloads) and (why := _crowded(gpu, whole, [*preloads, *utilities])):
+            yield f"preload: it can never be warm beside the utility models: {why}"
+
+
+def _crowded(gpu: str, whole: GpuSettings, specs: Iterable[ModelSpec]) -> str:
+    """Why these do not fit together on a GPU; empty when they do."""
+    here = [spec for spec in specs if gpu in spec.gpus]
+    listed = ", ".join(f"{spec.name} ({format_size(spec.memory)})" for spec in here)
+    alone = [spec.name for spec in here if spec.role is Role.EXCLUSIVE]
+    if alone and len(here) > 1:
+        return f"{alone[0]} is exclusive, and {listed} share GPU {gpu}"
+    if sum(spec.memory for spec in here) > whole.room:
+        return f"GPU {gpu} has {format_size(whole.room)} for models, and there are {listed}"
+    return ""
+
+
 def _explain(where: str, model: type[BaseModel], error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
         path = ".".join([where, *(str(part) for part in fault["loc"])])
@@ -318,5 +333,11 @@ def _explain(where: str, model: type[BaseModel], error: ValidationError) -> Iter
 def _known_keys(model: type[BaseModel]) -> set[str]:
     keys = set(model.model_fields)
     if model is LifecycleSettings:
-        keys |= set(GpuSettings.model_fields) | set(Cooldown.model_fields)
+        parts = (GpuSettings, Cooldown, Scheduling, PageCacheSettings)
+        keys |= {key for part in parts for key in part.model_fields}
+        keys |= {field.alias or name for name, field in Schedule.model_fields.items()}
+    if model is Catalogue:
+        keys |= set(KnownProblem.model_fields) | set(ClientLimits.model_fields)
+    if model is RequestRules:
+        keys |= set(Thinking.model_fields) | set(Parameters.model_fields)
     return keys

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 from collections.abc import Coroutine
 from typing import Any
@@ -26,10 +27,13 @@ from router.errors import (
     StoreUnavailable,
 )
 from router.gpu_lock import RENEWAL, GpuLock
+from router.learning import Learning
+from router.memory.engine_memory import EngineMemory
 from router.operations import Operation, Operations
 from router.readiness import Probe
 from router.runtimes.base import Exited, Instance, Lost, Regained, Runtime, Started
-from router.scheduler import CloseGate, Grant, OpenGate, Refuse, Snapshot, Start, Stop
+from router.scheduler import CloseGate, Grant, OpenGate, Outlook, Refuse, Snapshot, Start, Stop
+from router.scheduling.fairness import Turns
 from router.store.fleet import FleetStore
 from router.store.state import FleetState, ModelState, Phase
 
@@ -52,20 +56,24 @@ class LockLost(HearthError):
 class Controller:
     """Runs the fleet while it holds the lock; stands by otherwise."""
 
-    def __init__(self, config: Config, store: FleetStore, runtime: Runtime, probe: Probe) -> None:
+    def __init__(self, config: Config, store: FleetStore, runtime: Runtime, probe: Probe, memory: EngineMemory) -> None:
         self._specs = config.models
+        self._settings = config.settings
         self._room = {name: gpu.room for name, gpu in config.settings.gpus.items()}
         self._store = store
         self._runtime = runtime
         self.lock = GpuLock(store, secrets.token_hex(6))
-        self._operations = Operations(config, store, self.lock, runtime, probe, self._note_trouble)
+        self._operations = Operations(config, store, self.lock, runtime, probe, memory, self._note_trouble)
         self._running: dict[str, Operation] = {}
         self._suspects: set[str] = set()  # engines of which something was heard while an operation ended
         self._stir = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self.trouble = _NOT_ASKED
         self._watching = False
-        self._expected: dict[str, tuple[str, float]] = {}
+        self._policy = config.settings.scheduling.policy
+        self._learning = Learning(store, list(config.models))
+        self._turns: dict[str, Turns] = {}
+        self._expected: dict[str, tuple[str, float, float]] = {}
 
     async def run(self) -> None:
         """Act whenever the lock can be had, until cancelled."""
@@ -99,6 +107,7 @@ class Controller:
         self._suspects.clear()
         self._expected.clear()
         self.trouble, self._watching = _NOT_ASKED, False
+        await self._learning.load()
         async with asyncio.TaskGroup() as self._group:
             for task in (self._keep_lock, self._heed_nudges, self._watch_runtime, self._void_workers, self._rounds):
                 self._group.create_task(task(), name=f"controller{task.__name__}")
@@ -116,7 +125,8 @@ class Controller:
     async def _round(self) -> float:
         """One decision, carried out. Returns the seconds until the next one is due by itself."""
         state = await self._store.snapshot(list(self._specs))
-        snapshot = Snapshot(self._specs, self._room, state, scheduler.LIVE)
+        await self._learning.take(self.lock.holder, state)
+        snapshot = self._snapshot(self._learning.enrich(state))
         decision = scheduler.decide(snapshot)
         actions: list[scheduler.Action] = list(decision.actions)
         await self._refuse_unknown_models(state)
@@ -139,18 +149,28 @@ class Controller:
             return _TROUBLE_PAUSE
         return _LONGEST_PAUSE if decision.look_again_at is None else decision.look_again_at - state.now
 
+    def outlook(self, state: FleetState) -> Outlook:
+        """What callers are told in this state, with all that this router has learned."""
+        return scheduler.outlook(self._snapshot(self._learning.enrich(state)))
+
+    def _snapshot(self, state: FleetState) -> Snapshot:
+        wishes = scheduler.warm(self._settings, self._specs, state)
+        return Snapshot(self._specs, self._room, state, self._policy, self._turns, wishes)
+
     async def _carry_out(self, action: scheduler.Action, state: FleetState) -> None:
         holder, name = self.lock.holder, action.model
         match action:
-            case Grant(_, requests):
-                await self._store.grant(holder, name, requests)
-            case Start():
+            case Grant(_, requests, turns):
+                await self._store.grant(holder, name, requests, self._specs[name].parallel or 0)
+                self._turns[name] = turns
+            case Start(_, reason):
                 await self._store.move(
                     holder,
                     name,
                     [Phase.ASLEEP, Phase.FAILED],
                     Phase.STARTING,
                     event="starting",
+                    detail=reason,
                     fields={"sleep": ""},
                 )
             case Stop(_, reason, force):
@@ -228,21 +248,23 @@ class Controller:
         """Write when each model is expected to answer, for callers to be told; only what has changed noticeably."""
         now = snapshot.state.now
         waited_for = {request.model for request in snapshot.state.line}
-        for name, seconds in scheduler.forecast(snapshot).items():
-            if seconds is None:
-                kind, value = "", 0.0
-            elif name in waited_for or snapshot.state.models[name].phase is Phase.STARTING:
-                kind, value = "expected_at", now + seconds
-            else:
-                kind, value = "expected_in", seconds
-            known_kind, known = self._expected.get(name, ("", 0.0))
+        outlook = scheduler.outlook(snapshot)
+        for name, seconds in outlook.expected.items():
+            # for who waits it is a moment that comes nearer, for who may come it is a span
+            fixed = name in waited_for or snapshot.state.models[name].phase is Phase.STARTING
+            kind, base = ("at", now) if fixed else ("in", 0.0)
+            known_kind, known, known_limit = self._expected.get(name, ("", 0.0, 0.0))
+            expected = -1.0 if seconds is None else base + seconds
+            limit = base + outlook.at_most[name]
             slack, share = _EXPECTATION_SLACK
-            if kind == known_kind and abs(value - known) <= max(slack, share * (seconds or 0.0)):
+            bearable = max(slack, share * (seconds or 0.0))
+            if kind == known_kind and abs(expected - known) <= bearable and abs(limit - known_limit) <= bearable:
                 continue
-            self._expected[name] = (kind, value)
-            fields: dict[str, str | int] = {"expected_at": "", "expected_in": ""}
-            if kind:
-                fields[kind] = round(value * 1000)
+            self._expected[name] = (kind, expected, limit)
+            fields: dict[str, str | int] = {"expected_at": "", "expected_in": "", "at_most_at": "", "at_most_in": ""}
+            fields[f"at_most_{kind}"] = math.ceil(limit * 1000)
+            if expected >= 0:
+                fields[f"expected_{kind}"] = round(expected * 1000)
             await self._store.set_fields(name, fields)
 
     # --- what happens outside
@@ -329,7 +351,7 @@ class Controller:
             return
         if model.phase in (Phase.STARTING, Phase.STOPPING):
             return  # the next round takes it up
-        target, detail = _place_for(name, model, Snapshot(self._specs, self._room, state, scheduler.LIVE))
+        target, detail = _place_for(name, model, self._snapshot(state))
         fields = {"sleep": ""} if target is Phase.STARTING else {}
         await self._store.move(
             self.lock.holder, name, [model.phase], target, event="adopted", detail=detail, fields=fields

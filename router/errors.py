@@ -9,11 +9,16 @@ HearthError
 │   ├── EngineStartFailed     it ended, or never became healthy
 │   └── EngineStopFailed      it is still running after its stop
 ├── RuntimeUnavailable        Docker cannot be asked
+├── FetchFailed               a file that engines need could not be fetched
+├── MemoryUnknown             the free memory of a GPU cannot be read
 └── Refusal                   a request that will not be served now; becomes an HTTP answer
     ├── CallerLimit           429, the caller's own wait limit has passed
+    ├── LineFull              429, too many wait for this model, or for this caller, already
     ├── WaitBoundExceeded     504, the configured bound on waiting has passed
     ├── ModelFailed           503, the model did not start or is cooling down
     ├── ModelNeverFits        400, the model's memory is larger than its GPU
+    ├── Unfit                 400, the request asks for what its model cannot do
+    ├── Cancelled             499, its owner or an admin has cancelled it
     ├── ServiceUnavailable    503, Redis, Docker or the router is away
     └── ClientGone            499, nobody is there to read the answer
 """
@@ -63,6 +68,14 @@ class RuntimeUnavailable(HearthError):
     """The container runtime could not be asked, so nothing may be started."""
 
 
+class FetchFailed(HearthError):
+    """A published file could not be fetched or kept. The message says what to do."""
+
+
+class MemoryUnknown(HearthError):
+    """How much memory of a GPU is free could not be read. Starts and stops go on without it."""
+
+
 @dataclass(eq=False)  # an exception is hashable and equal to itself only
 class Refusal(HearthError):
     """A request that is not served now. `message` says what happened and what to do next.
@@ -77,6 +90,7 @@ class Refusal(HearthError):
     retry_after: float | None = None
     position: int | None = None
     expected_seconds: float | None = None
+    at_most_seconds: float | None = None
     log: tuple[str, ...] = field(default=(), repr=False)
 
     status = 503
@@ -91,6 +105,13 @@ class CallerLimit(Refusal):
 
     status = 429
     type = "model_busy"
+
+
+class LineFull(Refusal):
+    """As many requests as the configuration allows wait already, for this model or of this caller."""
+
+    status = 429
+    type = "line_full"
 
 
 class WaitBoundExceeded(Refusal):
@@ -113,6 +134,25 @@ class ModelNeverFits(Refusal):
     type = "model_does_not_fit"
 
 
+class Cancelled(Refusal):
+    """Its owner or an admin has cancelled the request. Client libraries do not ask again after this status."""
+
+    status = 499
+    type = "request_cancelled"
+
+
+@dataclass(eq=False)
+class Unfit(Refusal):
+    """The model cannot take this request, however long it waits. param: the part of the request that is wrong.
+    code: the kind of fault, in OpenAI's words."""
+
+    param: str | None = None
+    code: str | None = None
+
+    status = 400
+    type = "invalid_request_error"
+
+
 class ServiceUnavailable(Refusal):
     """Something that the answer depends on (Redis, Docker, the router) is away."""
 
@@ -128,5 +168,5 @@ class ClientGone(Refusal):
 
 #: Refusals by the name under which they travel through Redis.
 REFUSALS: dict[str, type[Refusal]] = {
-    kind.__name__: kind for kind in (ModelFailed, ModelNeverFits, ServiceUnavailable, WaitBoundExceeded)
+    kind.__name__: kind for kind in (Cancelled, ModelFailed, ModelNeverFits, ServiceUnavailable, WaitBoundExceeded)
 }

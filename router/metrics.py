@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -17,9 +17,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class _Fleet(Collector):
-    def __init__(self, state: FleetState, config: Config) -> None:
+    def __init__(self, state: FleetState, config: Config, free: Mapping[str, int | None]) -> None:
         self._state = state
         self._config = config
+        self._free = free
 
     def collect(self) -> Iterator[Metric]:
         state = self._state
@@ -46,14 +47,21 @@ class _Fleet(Collector):
     def _memory(self) -> Iterator[Metric]:
         room = GaugeMetricFamily("hearth_gpu_room_bytes", "Memory that models may claim.", labels=["gpu"])
         claimed = GaugeMetricFamily("hearth_gpu_claimed_bytes", "Memory that models claim now.", labels=["gpu"])
-        for gpu in gpu_views(self._config, self._state):
+        free = GaugeMetricFamily("hearth_gpu_free_bytes", "Memory that is free by measurement.", labels=["gpu"])
+        used = GaugeMetricFamily("hearth_model_memory_bytes", "Learned memory of a model, per GPU.", labels=["model"])
+        for gpu in gpu_views(self._config, self._state, self._free):
             room.add_metric([gpu.name], gpu.room)
             claimed.add_metric([gpu.name], gpu.claimed)
-        yield from (room, claimed)
+            if gpu.free is not None:
+                free.add_metric([gpu.name], gpu.free)
+        for name, model in self._state.models.items():
+            if model.measured_memory is not None:
+                used.add_metric([name], model.measured_memory)
+        yield from (room, claimed, free, used)
 
 
-def render(state: FleetState, config: Config) -> str:
-    """The text that Prometheus reads."""
+def render(state: FleetState, config: Config, free: Mapping[str, int | None]) -> str:
+    """The text that Prometheus reads. free: measured bytes by GPU, None or missing where nothing is measured."""
     registry = CollectorRegistry()
-    registry.register(_Fleet(state, config))
+    registry.register(_Fleet(state, config, free))
     return generate_latest(registry).decode()

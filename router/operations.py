@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,9 +25,12 @@ from router.errors import (
     RuntimeUnavailable,
 )
 from router.gpu_lock import GpuLock
-from router.quantities import format_duration
+from router.memory import usage
+from router.memory.engine_memory import EngineMemory, Finding
+from router.quantities import format_duration, format_size
 from router.readiness import Probe, until_healthy
 from router.runtimes.base import Instance, Runtime
+from router.scheduling import costs
 from router.store.fleet import FleetStore
 from router.store.state import ModelState, Phase
 
@@ -41,8 +45,6 @@ _STOP_RETRY = 5.0
 _LAST_CHANCE = 5.0
 #: The clocks of Redis and of the runtime are read at different moments (s).
 _CLOCK_SLACK = 1.0
-#: Weight of the newest measurement of a load or unload time.
-_NEWEST = 0.5
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class Operations:
         lock: GpuLock,
         runtime: Runtime,
         probe: Probe,
+        memory: EngineMemory,
         on_trouble: Callable[[str], None],
     ) -> None:
         self._config = config
@@ -71,17 +74,20 @@ class Operations:
         self._lock = lock
         self._runtime = runtime
         self._probe = probe
+        self._memory = memory
         self._on_trouble = on_trouble
 
     async def start(self, spec: ModelSpec, state: ModelState, operation: Operation) -> None:
         """From starting to ready, or to failed. Its phase is `starting` already."""
         began = time.monotonic()
+        load = self._memory.load(spec)
         try:
             instance = await self._runtime.inspect(spec)
             loading_for = _loading_for(instance, state)
             began -= loading_for
             async with asyncio.timeout(max(spec.start_timeout - loading_for, min(spec.start_timeout, _LAST_CHANCE))):
                 if not instance.running:
+                    await load.make_ready()
                     if not self._lock.may_act:
                         return
                     await self._start_engine(spec)
@@ -95,9 +101,12 @@ class Operations:
             await self.fail(spec, str(error), stopped=True)
         else:
             took = time.monotonic() - began
+            used = await load.used()
             fields: dict[str, str | int] = {"wanted": "", "error": "", "log": "[]"}
             if loading_for or not instance.running:  # else it was there before: nobody saw it load
-                fields["load_ms"] = _learn(state.load_seconds, took)
+                fields |= _learned("load", state.load_seconds, state.longest_load, took)
+            if used is not None:
+                fields["measured_memory"] = usage.learned(state.measured_memory, used)
             await self._store.move(
                 self._lock.holder,
                 spec.name,
@@ -107,6 +116,10 @@ class Operations:
                 detail=f"after {format_duration(took)}",
                 fields=fields,
             )
+            if used is not None and (finding := _excess(spec, state, used)):
+                await self._tell(spec, finding)
+        finally:
+            load.end()
 
     async def _start_engine(self, spec: ModelSpec) -> None:
         """Start it, to the end also when cancelled: a start under way must not overtake the stop that comes next."""
@@ -138,23 +151,18 @@ class Operations:
             healthy.cancel()
 
     async def stop(self, spec: ModelSpec, state: ModelState) -> None:
-        """From stopping to asleep, or to failed when the stop ends a start that failed. `state` is the one at the
-        beginning of the stop."""
+        """From stopping to asleep, or to failed when the stop ends a start that failed; its memory is back then, as far
+        as that can be told. `state` is the one at the beginning of the stop."""
         began = time.monotonic()
-        while True:
-            if not self._lock.may_act:
+        stopping = await self._memory.stop(spec, state.measured_memory)
+        try:
+            held = stopping.measured and await self._runs(spec)
+            if not await self._stop_engine(spec):
                 return
-            try:
-                await self._runtime.stop(spec)
-                break
-            except EngineMissing:
-                break
-            except RuntimeUnavailable as error:
-                self._on_trouble(str(error))
-                return
-            except EngineStopFailed as error:  # it still holds its memory, so it stays "stopping"
-                log.error("%s: %s; trying again in %s", spec.name, error, format_duration(_STOP_RETRY))
-                await asyncio.sleep(_STOP_RETRY)
+            if finding := await stopping.back(held=held):
+                await self._tell(spec, finding)
+        finally:
+            stopping.end()
         took = time.monotonic() - began
         await self._store.move(
             self._lock.holder,
@@ -163,11 +171,36 @@ class Operations:
             Phase.FAILED if state.retry_at > state.since else Phase.ASLEEP,
             event="stopped",
             detail=f"after {format_duration(took)}",
-            fields={"unload_ms": _learn(state.unload_seconds, took)},
+            fields=_learned("unload", state.unload_seconds, state.longest_unload, took),
         )
+
+    async def _runs(self, spec: ModelSpec) -> bool:
+        """Whether it certainly runs now."""
+        with contextlib.suppress(RuntimeUnavailable, EngineMissing):
+            return (await self._runtime.inspect(spec)).running
+        return False
+
+    async def _stop_engine(self, spec: ModelSpec) -> bool:
+        """Stop it, however often that takes. Returns whether it is gone; else somebody else has to go on."""
+        while True:
+            if not self._lock.may_act:
+                return False
+            try:
+                await self._runtime.stop(spec)
+            except EngineMissing:
+                return True
+            except RuntimeUnavailable as error:
+                self._on_trouble(str(error))
+                return False
+            except EngineStopFailed as error:  # it still holds its memory, so it stays "stopping"
+                log.error("%s: %s; trying again in %s", spec.name, error, format_duration(_STOP_RETRY))
+                await asyncio.sleep(_STOP_RETRY)
+            else:
+                return True
 
     async def ended(self, spec: ModelSpec, state: ModelState, now: float) -> None:
         """An engine that was ready is gone by itself. now: seconds on the store's clock."""
+        self._memory.died(spec)
         with contextlib.suppress(RuntimeUnavailable, EngineMissing):
             instance = await self._runtime.inspect(spec)
             if instance.running:
@@ -208,6 +241,11 @@ class Operations:
             stopped=stopped,
         )
 
+    async def _tell(self, spec: ModelSpec, finding: Finding) -> None:
+        """Let admins know, in the log and in the events."""
+        log.warning("%s: %s", spec.name, finding.detail)
+        await self._store.note(spec.name, finding.event, finding.detail)
+
     async def _last_lines(self, spec: ModelSpec) -> tuple[str, ...]:
         try:
             return await self._runtime.logs(spec, LOG_LINES)
@@ -224,6 +262,19 @@ def describe_exit(instance: Instance) -> str:
     return f"exit code {instance.exit_code}"
 
 
+def _excess(spec: ModelSpec, state: ModelState, used: int) -> Finding | None:
+    """What to say when a load took far more than the model declares. The last load alone does not count, because other
+    programs may have taken memory during it, nor does the average alone, which knows of a change of settings late."""
+    measured = min(used, usage.learned(state.measured_memory, used))
+    if usage.declaration(spec.memory, measured) is not usage.Declaration.TOO_LOW:
+        return None
+    return Finding(
+        "memory-over",
+        f"it takes about {format_size(measured)} of its GPU and declares {format_size(spec.memory)}; raise its memory "
+        "in the configuration, or let its engine take less",
+    )
+
+
 def _loading_for(instance: Instance, state: ModelState) -> float:
     """Seconds since this load began; 0 for an engine that runs for other reasons and is only taken over."""
     if not instance.running or instance.started_at is None or instance.started_at < state.since - _CLOCK_SLACK:
@@ -231,6 +282,9 @@ def _loading_for(instance: Instance, state: ModelState) -> float:
     return max(0.0, time.time() - instance.started_at)
 
 
-def _learn(known: float | None, measured: float) -> int:
-    """Milliseconds: a moving average of a duration."""
-    return round(1000 * (measured if known is None else known * (1 - _NEWEST) + measured * _NEWEST))
+def _learned(what: str, average: float | None, longest: float | None, measured: float) -> dict[str, str | int]:
+    """The store's fields (milliseconds) for what a load or unload takes, after one more measurement."""
+    return {
+        f"{what}_ms": round(1000 * costs.average(average, measured)),
+        f"longest_{what}_ms": math.ceil(1000 * costs.longest(longest, measured)),
+    }

@@ -9,17 +9,20 @@ The rules, in the order in which they win:
    waits would otherwise be late; but it serves for a minimum time first (scheduling.gate). Then its gate closes, what
    runs is finished, and it stops.
 4. An exclusive model is alone on its GPUs. A utility model is the last to give way, and comes back by itself.
-5. A model that nobody has used for its idle timeout stops, unless it is pinned or a utility.
+5. A model that nobody has used for its idle timeout stops, unless it is pinned, a utility, or to be kept warm.
+6. Models that should be warm (scheduling.warm) come back where nobody waits for a load. Those who wait are served as if
+   the models that run for that alone were not there, but for the one unload that it takes to be rid of them.
 
 Nobody waits longer than scheduling.bound says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from router.config import ModelSpec, Role
+from router.config import ModelSpec
+from router.scheduling import costs
 from router.scheduling.decision import (
     HOLDING,
     Action,
@@ -32,34 +35,37 @@ from router.scheduling.decision import (
     Start,
     Stop,
 )
+from router.scheduling.fairness import NO_TURNS, deal
 from router.scheduling.fit import fits, fits_now, victims
-from router.scheduling.forecast import forecast
+from router.scheduling.forecast import Outlook, outlook
+from router.scheduling.gaps import HORIZON
 from router.scheduling.gate import stay
 from router.scheduling.policy import STRICT, Policy
 from router.scheduling.turns import Claim, claims, ranked
+from router.scheduling.warm import Strength, Warm, Wish, unused, warm
+from router.settings import Role
 from router.store.state import ModelState, Phase, Waiting
 
 __all__ = [
-    "LIVE",
     "STRICT",
     "Action",
     "CloseGate",
     "Decision",
     "Grant",
     "OpenGate",
+    "Outlook",
     "Policy",
     "Refuse",
     "Snapshot",
     "Start",
     "Stop",
+    "Warm",
+    "Wish",
     "decide",
     "fits_now",
-    "forecast",
+    "outlook",
+    "warm",
 ]
-
-#: What the controller runs. Holding and the gate's deadline need pauses learned for each caller, which the store does
-#: not keep yet; without them the oldest request's model is next, and what runs is finished first.
-LIVE = STRICT
 
 _NOBODY: tuple[Waiting, ...] = ()
 
@@ -68,12 +74,13 @@ def decide(snapshot: Snapshot) -> Decision:
     """The actions that the rules ask for in this state; none when all is as it should be."""
     plan = _make_room(snapshot)
     actions: list[Action] = [*plan.refusals]
-    times: list[float] = [*plan.times]
+    times: list[float] = [*plan.times, snapshot.warm.changes_at or 0.0]
     for name, model in snapshot.state.models.items():
         spec = snapshot.specs[name]
         waiting = plan.waiting.get(name, _NOBODY)
         if model.phase in (Phase.READY, Phase.DRAINING):
-            chosen, look_again_at = _serve(spec, model, waiting, plan.leaving.get(name), snapshot.state.now)
+            grant, keep = _grant(snapshot, name, waiting), name in snapshot.warm.wishes
+            chosen, look_again_at = _serve(spec, model, grant, plan.leaving.get(name), keep, snapshot.state.now)
             actions += chosen
             if look_again_at is not None:
                 times.append(look_again_at)
@@ -87,42 +94,126 @@ def decide(snapshot: Snapshot) -> Decision:
 
 @dataclass(slots=True)
 class _Plan:
-    waiting: Mapping[str, Collection[Waiting]]
+    """holding: who has memory now, or gets it by this decision; future: who will have it once all that is decided has
+    happened. Both without the spares, until it is known which of them stay."""
+
+    waiting: Mapping[str, Sequence[Waiting]]
     leaving: dict[str, str]
+    holding: set[str]
+    future: set[str]
     starts: list[Start] = field(default_factory=list)
     refusals: list[Refuse] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
+    def add(self, name: str) -> None:
+        self.holding.add(name)
+        self.future.add(name)
+
 
 def _make_room(snapshot: Snapshot) -> _Plan:
     """Who starts now, and who has to leave for whom."""
-    specs, state = snapshot.specs, snapshot.state
-    waiting = snapshot.waiting()
-    plan = _Plan(waiting, {name: "asked to sleep" for name, model in state.models.items() if model.sleep})
+    state = snapshot.state
+    waiting, spares = snapshot.waiting(), snapshot.spares()
+    leaving = {name: "asked to sleep" for name, model in state.models.items() if model.sleep}
+    holding = {name for name, model in state.models.items() if model.phase in HOLDING and name not in spares}
+    future = {name for name in holding if state.models[name].phase is not Phase.STOPPING and name not in leaving}
+    plan = _Plan(waiting, leaving, holding, future)
     _refuse_what_never_fits(snapshot, waiting, plan)
-    rivals = claims(snapshot, waiting)
+    order = _for_those_who_wait(snapshot, plan, spares)
+    _for_warm_wishes(snapshot, plan, spares, order)
+    return plan
+
+
+def _for_those_who_wait(snapshot: Snapshot, plan: _Plan, spares: Collection[str]) -> list[str]:
+    """Starts for models that are waited for, and who leaves for them. Returns their order. As if there were no spares:
+    but for the wait until those in the way have left, nothing depends on them."""
+    rivals = claims(snapshot, plan.waiting)
     order, holds_until = ranked(snapshot, rivals)
     plan.times.append(holds_until)
-    holding = {name for name, model in state.models.items() if model.phase in HOLDING}
-    # who will be there once all that is decided has happened
-    future = {name for name in holding if state.models[name].phase is not Phase.STOPPING and name not in plan.leaving}
     blocked: set[str] = set()  # GPUs on which somebody whose turn it is still waits for room
-    for name in [*order, *_absent_utilities(snapshot, order)]:
-        spec = specs[name]
-        stopping = state.models[name].phase is Phase.STOPPING
-        if not stopping and fits(snapshot, spec, holding) and fits(snapshot, spec, future):
-            plan.starts.append(Start(name))
-            holding.add(name)
-            future.add(name)
-        elif name in order and not blocked >= set(spec.gpus):
+    for name in order:
+        spec = snapshot.specs[name]
+        stopping = snapshot.state.models[name].phase is Phase.STOPPING
+        if not stopping and fits(snapshot, spec, plan.holding) and fits(snapshot, spec, plan.future):
+            if fits(snapshot, spec, plan.holding.union(spares)):
+                plan.starts.append(Start(name))
+            plan.add(name)
+        elif not blocked >= set(spec.gpus):
             if blocked.isdisjoint(spec.gpus):
-                leaving = victims(snapshot, spec, future, waiting)
+                leaving = victims(snapshot, spec, plan.future, plan.waiting)
                 if _all_leave(snapshot, leaving, rivals, plan):
                     plan.leaving.update(dict.fromkeys(leaving, f"making room for {name}"))
-                future.difference_update(leaving)
+                plan.future.difference_update(leaving)
             blocked |= set(spec.gpus)  # one that waits on one of its GPUs only keeps its room on the others
-            future.add(name)
-    return plan
+            plan.future.add(name)
+    return order
+
+
+def _for_warm_wishes(snapshot: Snapshot, plan: _Plan, spares: Collection[str], order: Sequence[str]) -> None:
+    """Which spares stay, and what comes back by itself: models for which others leave, utilities, other warm ones."""
+    models, wishes = snapshot.state.models, snapshot.warm.wishes
+    loading = [
+        name
+        for name, model in models.items()
+        if model.phase in (Phase.STARTING, Phase.DRAINING) and (name in plan.waiting or model.wanted is not None)
+    ]
+    awaited = {gpu for name in [*order, *loading] for gpu in snapshot.specs[name].gpus}
+    absent = [
+        name for name in wishes if _may_come_back(snapshot, name) and awaited.isdisjoint(snapshot.specs[name].gpus)
+    ]
+
+    def start(name: str, reason: str = "") -> None:
+        spec, here = snapshot.specs[name], plan.holding.union(spares)
+        if name not in here and fits(snapshot, spec, here) and fits(snapshot, spec, plan.future):
+            plan.starts.append(Start(name, reason))
+            plan.add(name)
+
+    newcomers = {name: name for name in order}
+    for name, wish in wishes.items():
+        spec = snapshot.specs[name]
+        if name in spares:
+            if fits(snapshot, spec, plan.holding) and fits(snapshot, spec, plan.future):
+                plan.add(name)
+            else:
+                whom = [each for each in newcomers if not set(snapshot.specs[each].gpus).isdisjoint(spec.gpus)]
+                plan.leaving[name] = f"making room for {newcomers[whom[0]]}" if whom else "its room is needed"
+        elif name in absent and wish.strength is Strength.CLEAR and _clear(snapshot, name, wish, plan):
+            newcomers[name] = f"{name} ({wish.reason})"
+            start(name, wish.reason)
+    utilities = [name for name, spec in snapshot.specs.items() if spec.role is Role.UTILITY and name not in order]
+    for name in sorted(utilities):
+        if _may_come_back(snapshot, name):
+            start(name)
+    for name in absent:
+        if wishes[name].strength is Strength.ROOM:
+            start(name, wishes[name].reason)
+
+
+def _clear(snapshot: Snapshot, name: str, wish: Wish, plan: _Plan) -> bool:
+    """Whether idle models leave so that `name` fits, or none has to. Nobody leaves who is more important, or has been
+    asked for since the wish began, or may have callers in a pause."""
+    spec, now = snapshot.specs[name], snapshot.state.now
+    rank = {each: place for place, each in enumerate(snapshot.warm.wishes)}
+    idle, later = [], []
+    for each in plan.future:
+        model = snapshot.state.models[each]
+        if model.phase is not Phase.READY or model.in_flight or model.pinned or each in plan.waiting:
+            continue
+        used = 0.0 if snapshot.specs[each].role is Role.UTILITY and unused(model) else model.last_used
+        if used > wish.since or rank.get(each, len(rank)) < rank[name]:
+            continue
+        if now < used + HORIZON:
+            later.append(used + HORIZON)
+        else:
+            idle.append(each)
+    leaving = victims(snapshot, spec, plan.future, plan.waiting, idle)
+    if not leaving and not fits(snapshot, spec, plan.future):
+        plan.times += later
+        return False
+    plan.leaving.update(dict.fromkeys(leaving, f"making room for {name} ({wish.reason})"))
+    plan.future.difference_update(leaving)
+    plan.future.add(name)
+    return True
 
 
 def _all_leave(snapshot: Snapshot, leaving: Collection[str], rivals: list[Claim], plan: _Plan) -> bool:
@@ -142,25 +233,36 @@ def _refuse_what_never_fits(snapshot: Snapshot, waiting: Mapping[str, Collection
         elif (
             model.phase is Phase.FAILED
             and model.retry_at > snapshot.state.now
-            and (name in waiting or model.wanted is not None or spec.role is Role.UTILITY)
+            and (
+                name in waiting or model.wanted is not None or spec.role is Role.UTILITY or name in snapshot.warm.wishes
+            )
         ):
             plan.times.append(model.retry_at)
 
 
-def _absent_utilities(snapshot: Snapshot, order: Collection[str]) -> list[str]:
-    """Utility models that do not run and come back when there is room."""
-    return sorted(
-        name
-        for name, model in snapshot.state.models.items()
-        if snapshot.specs[name].role is Role.UTILITY
-        and name not in order
-        and not model.sleep
-        and (model.phase is Phase.ASLEEP or (model.phase is Phase.FAILED and model.retry_at <= snapshot.state.now))
-    )
+def _may_come_back(snapshot: Snapshot, name: str) -> bool:
+    """Whether a model that does not run may be started by itself: not while it cools down or an admin lets it sleep."""
+    model = snapshot.state.models[name]
+    failed = model.phase is Phase.FAILED and model.retry_at <= snapshot.state.now
+    return not model.sleep and (model.phase is Phase.ASLEEP or failed)
+
+
+def _grant(snapshot: Snapshot, name: str, waiting: Sequence[Waiting]) -> Grant | None:
+    """Who is served now: all who wait for this model, or, with a limit, those whose turn it is."""
+    model, parallel = snapshot.state.models[name], snapshot.specs[name].parallel
+    places = len(waiting) if parallel is None else parallel - model.in_flight
+    if not waiting or places <= 0:
+        return None
+    lengths = {
+        name: caller.service_seconds for name, caller in model.callers.items() if caller.service_seconds is not None
+    }
+    turns = snapshot.turns.get(name, NO_TURNS)
+    chosen, turns = deal(waiting, places, lengths, costs.service(model), turns)
+    return Grant(name, tuple(chosen), turns)
 
 
 def _serve(
-    spec: ModelSpec, model: ModelState, waiting: Collection[Waiting], leaving: str | None, now: float
+    spec: ModelSpec, model: ModelState, grant: Grant | None, leaving: str | None, keep: bool, now: float
 ) -> tuple[list[Action], float | None]:
     """What a running model does (serve those who wait, finish and leave, stop for idleness), and when to look again."""
     name = spec.name
@@ -174,16 +276,16 @@ def _serve(
         return [], deadline
     if model.phase is Phase.DRAINING:
         actions.append(OpenGate(name))
-    if waiting:
-        actions.append(Grant(name, tuple(request.id for request in waiting)))
+    if grant:
+        actions.append(grant)
     if leaving is not None:
         if model.sleep == "force":
             return [Stop(name, leaving, force=True)], None
-        busy = model.in_flight > 0 or bool(waiting)
+        busy = model.in_flight > 0 or grant is not None
         return [*actions, CloseGate(name, leaving) if busy else Stop(name, leaving)], None
     if model.pinned or spec.role is Role.UTILITY or spec.idle_timeout == 0:
         return actions, None
-    if model.in_flight or waiting:
+    if model.in_flight or grant:
         return actions, now + spec.idle_timeout  # the earliest at which it can have been idle for that long
     deadline = model.last_used + spec.idle_timeout
-    return ([Stop(name, "idle")], None) if now >= deadline else (actions, deadline)
+    return ([Stop(name, "idle")], None) if now >= deadline and not keep else (actions, deadline)

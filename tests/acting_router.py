@@ -10,16 +10,20 @@ from fake_runtime import FakeRuntime
 
 from router.config import Config
 from router.controller import Controller
+from router.memory.engine_memory import EngineMemory
+from router.memory.gauge import Gauges
 from router.store.fleet import FleetStore
 
 
 class ActingRouter:
     """A controller with its store and runtime; several can share a Redis."""
 
-    def __init__(self, url: str, config: Config, runtime: FakeRuntime) -> None:
+    def __init__(self, url: str, config: Config, runtime: FakeRuntime, memory: EngineMemory | None = None) -> None:
         self.store = FleetStore(url)
         self.runtime = runtime
-        self.controller = Controller(config, self.store, runtime, runtime.probe)
+        self.controller = Controller(
+            config, self.store, runtime, runtime.probe, memory or EngineMemory(Gauges({}), limit=0)
+        )
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -40,4 +44,4 @@ class ActingRouter:
         await self.stop()
 
 
-StartRouter = Callable[[Config, FakeRuntime], ActingRouter]
+StartRouter = Callable[..., ActingRouter]

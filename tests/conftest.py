@@ -8,15 +8,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import asks the network, and says so on stderr later
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is slow, and not wrong
+hypothesis.settings.load_profile("any machine")
 
 pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
 
 from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered
 
-TIERS = ("unit", "store", "docker", "vllm", "e2e", "compose", "chaos")
+TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "compose", "chaos")
 _skipped: dict[str, str] = {}
 
 

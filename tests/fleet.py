@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.config import Config, GpuSettings, LifecycleSettings, ModelSpec, Role
-from router.scheduler import STRICT, Policy, Snapshot
+from router.config import Config, ModelSpec
+from router.scheduler import STRICT, Policy, Snapshot, Warm, Wish
+from router.settings import GpuSettings, LifecycleSettings, Role, Scheduling
 from router.store.state import FleetState, ModelState, Phase, Waiting
 
 ROOM = {"0": 10}
@@ -30,23 +31,26 @@ def spec(name: str, memory: int = 6, role: Role = Role.NORMAL, **fields: Any) ->
 
 def snapshot(
     *models: tuple[ModelSpec, ModelState], line: tuple[tuple[str, str, float], ...] = (), now: float = 1000.0,
-    room: dict[str, int] | None = None, policy: Policy = STRICT,
+    room: dict[str, int] | None = None, policy: Policy = STRICT, warm: dict[str, Wish] | None = None,
 ) -> Snapshot:  # fmt: skip
     """line: id, model and the time of joining of each waiting request, in any order."""
     waiting = sorted((Waiting(id=each, model=model, joined=joined) for each, model, joined in line),
                      key=lambda request: request.joined)  # fmt: skip
     states = {found.name: state for found, state in models}
     return Snapshot({found.name: found for found, _ in models}, room or ROOM, FleetState(now, states, tuple(waiting)),
-                    policy)  # fmt: skip
+                    policy, warm=Warm(warm or {}))  # fmt: skip
 
 
 def config(*specs: ModelSpec, room: int = 10, **settings: Any) -> Config:
-    """One GPU with `room` units, the given models, and global settings."""
+    """One GPU with `room` units, the given models, and global settings; models take turns strictly by age."""
     gpus = {"0": GpuSettings(memory=room, reserve=0)}
+    settings.setdefault("scheduling", Scheduling(patience=0, minimum_service=0, hold_share=0))
     return Config(settings=LifecycleSettings(gpus=gpus, **settings), models={each.name: each for each in specs})
 
 
 ASLEEP = ModelState()
+#: Asleep, with a load of which it is known that it takes long.
+SLEEPING_LONG = ModelState(load_seconds=60.0, unload_seconds=5.0, service_seconds=5.0)
 
 
 def ready(in_flight: int = 0, last_used: float = 990.0, **fields: Any) -> ModelState:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from router import metrics, scheduler
-from router.api.views import ActionView, ModelsView, ModelView, RequestsView, gpu_views, model_view, request_views
-from router.config import Config
-from router.controller import Controller
+from router import metrics
+from router.api import keys
+from router.api.access import AdminHere, Caller, CallerHere, Services, ServicesHere, caller_here
+from router.api.dashboard import stream_routes
+from router.api.feed import Feed
+from router.api.views import (
+    ActionView,
+    CatalogueView,
+    ModelsView,
+    ModelView,
+    RequestsView,
+    ended_request_view,
+    gpu_views,
+    model_view,
+    request_views,
+)
 from router.errors import EngineError, RuntimeUnavailable, StoreUnavailable
-from router.runtimes.base import Runtime
-from router.scheduler import Snapshot
+from router.memory.gauge import free_now
+from router.scheduler import Outlook, Wish, warm
 from router.store.connection import ANSWER_TIMEOUT
-from router.store.fleet import FleetStore
 from router.store.state import FleetState, Phase
-
-#: Headers between the gateway and the router.
-TOKEN_HEADER = "X-Hearth-Token"  # noqa: S105 - a header's name
-ROLE_HEADER = "X-Hearth-Role"
-CALLER_HEADER = "X-Hearth-Caller"
 
 #: Seconds for which Redis is asked to wait for the next event. Longer than an answer may take, the stream would end.
 _EVENT_BLOCK = ANSWER_TIMEOUT / 2
@@ -43,31 +47,14 @@ class Action(StrEnum):
     UNPIN = "unpin"
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the routes work with. token: what a gateway must show, if Redis has no other."""
-
-    config: Config
-    store: FleetStore
-    controller: Controller
-    runtime: Runtime
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as the gateway says. key: the hash of their key."""
-
-    key: str
-    admin: bool
-
-
 def create_app(services: Services) -> FastAPI:
     """The router's ASGI application."""
     app = FastAPI(title="Hearth router", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.services = services
     app.include_router(_open)
+    app.include_router(keys.routes)
     app.include_router(_lifecycle)
+    app.include_router(stream_routes(Feed(services)))
 
     @app.exception_handler(StoreUnavailable)
     @app.exception_handler(RuntimeUnavailable)
@@ -77,34 +64,16 @@ def create_app(services: Services) -> FastAPI:
     return app
 
 
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
-
-
-async def _caller(
-    services: Annotated[Services, Depends(_services)],
-    token: Annotated[str, Header(alias=TOKEN_HEADER)] = "",
-    role: Annotated[str, Header(alias=ROLE_HEADER)] = "",
-    caller: Annotated[str, Header(alias=CALLER_HEADER)] = "",
-) -> Caller:
-    # asked for each time: Redis may have lost it, and a gateway or another router may have made a new one
-    known = await services.store.share_api_token(services.token)
-    if not hmac.compare_digest(token.encode(), known.encode()):
-        raise HTTPException(403, "The router answers its gateway only; ask there.")
-    return Caller(caller, role == "admin")
-
-
-def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
-    if not caller.admin:
-        raise HTTPException(403, "This needs the admin key.")
-    return caller
+def _unknown(services: Services, name: str) -> HTTPException:
+    reason = services.config.disabled.get(name)
+    said = (
+        f"The model {name!r} is disabled here: {reason}." if reason else f"There is no model {name!r} with a lifecycle."
+    )
+    return HTTPException(404, said)
 
 
 _open = APIRouter()
-_lifecycle = APIRouter(prefix="/lifecycle", dependencies=[Depends(_caller)])
-ServicesHere = Annotated[Services, Depends(_services)]
-CallerHere = Annotated[Caller, Depends(_caller)]
+_lifecycle = APIRouter(prefix="/lifecycle", dependencies=[Depends(caller_here)])
 
 
 @_open.get("/healthz")
@@ -127,7 +96,8 @@ async def healthz(services: ServicesHere) -> JSONResponse:
 @_open.get("/metrics")
 async def prometheus(services: ServicesHere, _: CallerHere) -> PlainTextResponse:
     """Prometheus text format."""
-    text = metrics.render(await _state(services), services.config)
+    free = await free_now(services.gauge, services.config.settings.gpus)
+    text = metrics.render(await _state(services), services.config, free)
     return PlainTextResponse(text, media_type=metrics.CONTENT_TYPE)
 
 
@@ -135,27 +105,34 @@ async def prometheus(services: ServicesHere, _: CallerHere) -> PlainTextResponse
 async def list_models(services: ServicesHere, caller: CallerHere) -> ModelsView:
     """Every model with a lifecycle."""
     state = await _state(services)
-    expected = _expected(services, state)
+    outlook = services.controller.outlook(state)
+    wishes = warm(services.config.settings, services.config.models, state).wishes
     return ModelsView(
         now=state.now,
         trouble=services.controller.trouble,
         acting=services.controller.lock.may_act,
-        gpus=gpu_views(services.config, state),
-        models=[_view(services, state, name, expected, caller) for name in services.config.models],
+        gpus=gpu_views(services.config, state, await free_now(services.gauge, services.config.settings.gpus)),
+        models=[_view(services, state, name, outlook, wishes.get(name), caller) for name in services.config.models],
     )
+
+
+@_lifecycle.get("/catalogue")
+async def read_catalogue(services: ServicesHere) -> CatalogueView:
+    """What is known of every model, also of those that are not served."""
+    return CatalogueView(cards=list(services.config.cards.values()))
 
 
 @_lifecycle.get("/models/{name:path}/logs")
 async def read_logs(
     name: str,
     services: ServicesHere,
-    _: Annotated[Caller, Depends(_admin)],
+    _: AdminHere,
     lines: Annotated[int, Query(ge=1, le=5000)] = 100,
 ) -> PlainTextResponse:
     """The last lines of the model's engine."""
     spec = services.config.models.get(name)
     if spec is None:
-        raise HTTPException(404, f"There is no model {name!r} with a lifecycle.")
+        raise _unknown(services, name)
     try:
         return PlainTextResponse("".join(f"{line}\n" for line in await services.runtime.logs(spec, lines)))
     except EngineError as error:
@@ -167,7 +144,7 @@ async def list_requests(services: ServicesHere, caller: CallerHere) -> RequestsV
     """What runs and what waits: everybody's for an admin, one's own for others."""
     state = await _state(services)
     leases = await services.store.leases(services.config.models)
-    views = request_views(leases, state.line, _expected(services, state), state.now)
+    views = request_views(leases, state.line, services.controller.outlook(state), state.now)
     owners = {lease.id: lease.caller for lease in leases} | {request.id: request.caller for request in state.line}
     return RequestsView(requests=[view for view in views if caller.admin or owners[view.id] == caller.key])
 
@@ -205,17 +182,38 @@ async def stream_events(
     return StreamingResponse(frames(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
+@_lifecycle.get("/history")
+async def stream_history(
+    services: ServicesHere,
+    _: AdminHere,
+    seconds: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
+) -> StreamingResponse:
+    """JSON lines: the requests that ended in the last `seconds`, without it all that are remembered, oldest first."""
+    since = 0.0 if seconds is None else max(0.0, await services.store.now_ms() / 1000 - seconds)
+
+    requests = services.store.history(since)
+    first = await anext(requests, None)  # here, so that a Redis that is away is an answer and not a broken stream
+
+    async def lines() -> AsyncIterator[str]:
+        if first is not None:
+            yield ended_request_view(first).model_dump_json() + "\n"
+        async for request in requests:
+            yield ended_request_view(request).model_dump_json() + "\n"
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+
+
 @_lifecycle.post("/models/{name:path}/{action}")
 async def act(
     name: str,
     action: Action,
     services: ServicesHere,
-    _: Annotated[Caller, Depends(_admin)],
+    _: AdminHere,
     force: bool = False,
 ) -> ActionView:
     """Ask something of a model; the controller does it as soon as it can. force: sleep without waiting for requests."""
     if name not in services.config.models:
-        raise HTTPException(404, f"There is no model {name!r} with a lifecycle.")
+        raise _unknown(services, name)
     model = (await _state(services)).models[name]
     now = await services.store.now_ms()
     awake = model.phase in (Phase.READY, Phase.DRAINING)
@@ -227,7 +225,7 @@ async def act(
             fields = {"wanted": now, "sleep": "", "retry_at": 0}
             message = "It will be woken as soon as there is room."
         case Action.SLEEP if model.phase in (Phase.ASLEEP, Phase.FAILED):
-            fields, message = {"wanted": ""}, "It is asleep already."
+            fields, message = {"sleep": "drain", "wanted": ""}, "It is asleep, and stays so until it is asked for."
         case Action.SLEEP:
             fields = {"sleep": "force" if force else "drain", "wanted": ""}
             message = "It is being stopped." if force else "It will sleep when its running requests are finished."
@@ -253,15 +251,9 @@ async def _state(services: Services) -> FleetState:
     return await services.store.snapshot(list(services.config.models))
 
 
-def _expected(services: Services, state: FleetState) -> dict[str, float | None]:
-    room = {name: gpu.room for name, gpu in services.config.settings.gpus.items()}
-    return scheduler.forecast(Snapshot(services.config.models, room, state, scheduler.LIVE))
-
-
 def _view(
-    services: Services, state: FleetState, name: str, expected: dict[str, float | None], caller: Caller
+    services: Services, state: FleetState, name: str, outlook: Outlook, wish: Wish | None, caller: Caller
 ) -> ModelView:
     waiting = sum(request.model == name for request in state.line)
-    return model_view(
-        services.config.models[name], state.models[name], waiting, expected.get(name), state.now, admin=caller.admin
-    )
+    spec, model = services.config.models[name], state.models[name]
+    return model_view(spec, model, waiting, outlook, wish, state.now, admin=caller.admin)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from router.cli import tables
+from router import config as configuration
+from router.cli import catalogue, fetch, keys, tables
+from router.cli.add import add
+from router.cli.check import check
+from router.cli.inspect import inspect
 from router.cli.live_status import watch_status
-from router.cli.server import Access, Server, ServerError, find_access
+from router.cli.options import AsJson, Model, Url, access_to, run, seconds
+from router.cli.server import Access, Server, ServerError
+from router.cli.simulate import simulate
+from router.cli.smoke import smoke
+from router.cli.soak import soak
 from router.cli.up import run_up
 from router.cli.waiting import act_and_wait
-from router.quantities import parse_duration
-from router.simulator.command import main as run_simulation
+from router.errors import ConfigError
 from router.supervisor.parts import Listening
 
 app = typer.Typer(
@@ -29,28 +36,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(fetch.app, name="fetch")
+app.add_typer(keys.app, name="keys")
 
-Url = Annotated[
-    str | None,
-    typer.Option("--url", envvar="HEARTH_URL", help="The server; without it the one that runs here, else port 8009."),
-]
-Model = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the server's own objects.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when it is done, or has failed.")]
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 Limit = Annotated[
     float,
     typer.Option(
         "--timeout",
-        parser=_seconds,
+        parser=seconds,
         metavar="DURATION",
         show_default="1h",
         help="With --wait: give up after this long.",
@@ -60,25 +56,6 @@ Limit = Annotated[
 
 def _out() -> Console:
     return Console(soft_wrap=True)
-
-
-def _run(work: Coroutine[Any, Any, None], *, interrupted: int = 130) -> None:
-    """Run one command; its errors become one line and exit code 1. interrupted: the exit code after Ctrl-C."""
-    try:
-        asyncio.run(work)
-    except ServerError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        raise typer.Exit(interrupted) from error
-
-
-def _access(url: str | None) -> Access:
-    try:
-        return find_access(url)
-    except ServerError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -95,10 +72,12 @@ def up(
     raise typer.Exit(run_up(config, Listening(host, port), state_dir, Console(), Console(stderr=True)))
 
 
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def simulate(context: typer.Context) -> None:
-    """Compare scheduling policies on a simulated GPU; `hearth simulate --help` has the options."""
-    raise typer.Exit(run_simulation(context.args))
+app.command()(check)
+app.command()(add)
+app.command()(inspect)
+app.command()(simulate)
+app.command()(smoke)
+app.command()(soak)
 
 
 @app.command()
@@ -110,9 +89,9 @@ def status(
     """What the models do, who runs and who waits."""
     if watch and as_json:
         raise typer.BadParameter("--watch and --json do not go together; follow the events instead")
-    access = _access(url)
+    access = access_to(url)
     if watch:
-        _run(watch_status(access, Console()), interrupted=0)
+        run(watch_status(access, Console()), interrupted=0)
         return
 
     async def show() -> None:
@@ -123,29 +102,85 @@ def status(
         else:
             _out().print(tables.status(models, requests, models.now))
 
-    _run(show())
+    run(show())
 
 
 @app.command()
-def models(url: Url = None, as_json: AsJson = False) -> None:
-    """The models with a lifecycle, their settings, and what was learned of them."""
-    access = _access(url)
+def models(
+    url: Url = None,
+    family: Annotated[
+        str | None, typer.Option("--family", help="Only these, such as qwen3.6, or qwen for all.")
+    ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="What they declare and really take, by GPU.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Read this file and ask no server; what they do stays empty."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The models: what they are good for, how far they can be relied on, and what they do now."""
+    if memory:
+        if family is not None or config is not None:
+            raise typer.BadParameter("--memory is what the router has measured; it goes with neither of the others")
+        run(_show_memory(access_to(url), as_json))
+        return
+    entries = _entries(url, config)
+    if family is not None:
+        known = catalogue.families(entries)
+        entries = catalogue.of_family(entries, family)
+        if not entries:
+            typer.echo(f"There is no family {family!r}; there are: {', '.join(known) or 'none'}.", err=True)
+            raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps([entry.as_json() for entry in entries], indent=2))
+    else:
+        out, grid = _out(), catalogue.table(entries)
+        wide = out.measure(grid, options=out.options.update(width=1000)).maximum
+        Console(soft_wrap=True, width=max(out.width, wide)).print(
+            grid
+        )  # a narrow terminal wraps it and cuts nothing off
+        if said := catalogue.notes(entries):
+            out.print(said)
 
-    async def show() -> None:
-        async with Server(access) as server:
-            view = await server.models()
-        if as_json:
-            typer.echo(json.dumps([model.model_dump(mode="json") for model in view.models], indent=2))
-        else:
-            _out().print(tables.settings_table(view.models))
 
-    _run(show())
+async def _show_memory(access: Access, as_json: bool) -> None:
+    async with Server(access) as server:
+        view = await server.models()
+    shown = view.model_dump(mode="json")
+    if as_json:
+        typer.echo(json.dumps({key: shown[key] for key in ("models", "gpus")}, indent=2))
+    else:
+        _out().print(tables.memory_report(view))
+
+
+def _entries(url: str | None, file: Path | None) -> list[catalogue.Entry]:
+    """The catalogue of the server; of `file` if that is named, or of the configuration here if no server answers."""
+    if file is None:
+        access = access_to(url)
+
+        async def ask() -> list[catalogue.Entry]:
+            async with Server(access) as server:
+                return catalogue.of_server(await server.catalogue(), await server.models())
+
+        try:
+            return asyncio.run(ask())
+        except ServerError as error:
+            file = Path(os.environ.get("HEARTH_CONFIG", "litellm_config.yaml"))
+            if url is not None or not file.exists():
+                typer.echo(str(error), err=True)
+                raise typer.Exit(1) from error
+            typer.echo(f"{error} So this is what {file} says.", err=True)
+    try:
+        return catalogue.of_config(configuration.load(file))
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command()
 def wake(model: Model, url: Url = None, wait: Wait = False, timeout: Limit = 3600.0) -> None:
     """Start a model without a request."""
-    _act(_access(url), model, "wake", wait=wait, timeout=timeout)
+    _act(access_to(url), model, "wake", wait=wait, timeout=timeout)
 
 
 @app.command()
@@ -157,25 +192,25 @@ def sleep(
     timeout: Limit = 3600.0,
 ) -> None:
     """Stop a model as soon as its running requests are finished."""
-    _act(_access(url), model, "sleep", force=force, wait=wait, timeout=timeout)
+    _act(access_to(url), model, "sleep", force=force, wait=wait, timeout=timeout)
 
 
 @app.command()
 def touch(model: Model, url: Url = None) -> None:
     """Let the model's idle time begin again."""
-    _act(_access(url), model, "touch")
+    _act(access_to(url), model, "touch")
 
 
 @app.command()
 def pin(model: Model, url: Url = None) -> None:
     """Never stop the model for idleness."""
-    _act(_access(url), model, "pin")
+    _act(access_to(url), model, "pin")
 
 
 @app.command()
 def unpin(model: Model, url: Url = None) -> None:
     """Let the model's idle timeout count again."""
-    _act(_access(url), model, "unpin")
+    _act(access_to(url), model, "unpin")
 
 
 @app.command()
@@ -185,13 +220,13 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=5000, help="How many of the last lines.")] = 100,
 ) -> None:
     """What the model's engine wrote last."""
-    access = _access(url)
+    access = access_to(url)
 
     async def show() -> None:
         async with Server(access) as server:
             typer.echo(await server.logs(model, lines), nl=False)
 
-    _run(show())
+    run(show())
 
 
 @app.command()
@@ -202,7 +237,7 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """What happens to the models."""
-    access, out = _access(url), _out()
+    access, out = access_to(url), _out()
 
     async def show() -> None:
         async with Server(access) as server:
@@ -214,7 +249,26 @@ def events(
         if follow:
             raise ServerError("The server has ended the stream.")
 
-    _run(show(), interrupted=0)
+    run(show(), interrupted=0)
+
+
+@app.command()
+def history(
+    url: Url = None,
+    since: Annotated[
+        float | None,
+        typer.Option("--since", parser=seconds, metavar="DURATION", help="Only the last 7d, say; else all there is."),
+    ] = None,
+) -> None:
+    """The requests that ended, a JSON object a line, for `hearth simulate --replay`. No prompts, keys as hashes."""
+    access = access_to(url)
+
+    async def show() -> None:
+        async with Server(access) as server:
+            async for line in server.history(since):
+                typer.echo(line)
+
+    run(show())
 
 
 def _act(
@@ -227,7 +281,7 @@ def _act(
                 return
             typer.echo(await _followed(server, model, action, force=force, limit=timeout))
 
-    _run(ask())
+    run(ask())
 
 
 async def _followed(server: Server, model: str, action: str, *, force: bool, limit: float) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,12 +14,17 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from router.api.views import ActionView, ModelsView, ModelView, RequestsView
+from router.api import keys
+from router.api.keys import KeysView, NewSecretView
+from router.api.views import ActionView, CatalogueView, ModelsView, ModelView, RequestsView
 from router.errors import HearthError
 from router.supervisor import master_key, running_server
 from router.supervisor.failures import StartRefused
 
 View = TypeVar("View", bound=BaseModel)
+
+#: What httpx takes as a query's value.
+_Value = str | int | float | bool | None
 
 DEFAULT_URL = "http://127.0.0.1:8009"
 _LIMITS = httpx.Timeout(15.0, connect=3.0)
@@ -28,6 +34,10 @@ _EVENT_LIMITS = httpx.Timeout(45.0, connect=3.0)
 
 class ServerError(HearthError):
     """The server did not do what was asked; the message is one line for people."""
+
+
+class NotServedHere(ServerError):
+    """This server is configured not to do it; the commands' exit code is 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,9 @@ class Server:
     async def models(self) -> ModelsView:
         return _parse(ModelsView, await self._call("GET", "/lifecycle/models"))
 
+    async def catalogue(self) -> CatalogueView:
+        return _parse(CatalogueView, await self._call("GET", "/lifecycle/catalogue"))
+
     async def model(self, name: str) -> ModelView:
         """One model; an unknown one is an error that names those that there are."""
         known = {view.name: view for view in (await self.models()).models}
@@ -103,34 +116,67 @@ class Server:
         path = f"/lifecycle/models/{quote(name, safe='')}/{action}"
         return _parse(ActionView, await self._call("POST", path, {"force": "true"} if force else {}))
 
+    async def keys(self, name: str | None = None) -> KeysView:
+        """All keys, or one of them."""
+        return _parse(KeysView, await self._call("GET", _key_path(name)))
+
+    async def own_key(self) -> KeysView:
+        """The key that asks."""
+        return _parse(KeysView, await self._call("GET", keys.PATH))
+
+    async def create_key(self, parameters: Sequence[tuple[str, str]]) -> NewSecretView:
+        return _parse(NewSecretView, await self._call("POST", _key_path(), parameters))
+
+    async def rotate_key(self, name: str, grace: float) -> NewSecretView:
+        return _parse(NewSecretView, await self._call("POST", f"{_key_path(name)}/rotate", {"grace": str(grace)}))
+
+    async def revoke_key(self, name: str) -> None:
+        await self._call("DELETE", _key_path(name))
+
+    async def block_key(self, name: str, *, blocked: bool) -> None:
+        await self._call("POST", f"{_key_path(name)}/{'block' if blocked else 'unblock'}")
+
     async def logs(self, name: str, lines: int) -> str:
         answer = await self._call("GET", f"/lifecycle/models/{quote(name, safe='')}/logs", {"lines": str(lines)})
         return answer.text
 
     async def events(self, *, recent: int, follow: bool) -> AsyncIterator[Event]:
         """The last `recent` events, then with `follow` what happens, until the server ends the stream."""
-        request = self._client.build_request(
-            "GET",
-            "/lifecycle/events",
-            params={"recent": str(recent), "follow": str(follow).lower()},
-            timeout=_EVENT_LIMITS,
-        )
+        parameters = {"recent": str(recent), "follow": str(follow).lower()}
+        async with self._stream("/lifecycle/events", parameters, _EVENT_LIMITS) as answer:
+            async for event in parse_events(answer.aiter_lines()):
+                yield event
+
+    async def history(self, seconds: float | None) -> AsyncIterator[str]:
+        """The lines of the requests that ended in the last `seconds`; None: of all that are remembered."""
+        parameters = {} if seconds is None else {"seconds": str(seconds)}
+        async with self._stream("/lifecycle/history", parameters) as answer:
+            async for line in answer.aiter_lines():
+                yield line
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, parameters: Mapping[str, str], limits: httpx.Timeout = _LIMITS
+    ) -> AsyncIterator[httpx.Response]:
+        request = self._client.build_request("GET", path, params=dict(parameters), timeout=limits)
         try:
             answer = await self._client.send(request, stream=True)
             try:
                 if answer.is_error:
                     await answer.aread()
                     self._require_success(answer)
-                async for event in parse_events(answer.aiter_lines()):
-                    yield event
+                yield answer
             finally:
                 await answer.aclose()
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    async def _call(self, method: str, path: str, parameters: Mapping[str, str] | None = None) -> httpx.Response:
+    async def _call(
+        self, method: str, path: str, parameters: Mapping[str, str] | Sequence[tuple[str, str]] = ()
+    ) -> httpx.Response:
+        given: list[tuple[str, _Value]] = [*(parameters.items() if isinstance(parameters, Mapping) else parameters)]
         try:
-            answer = await self._client.request(method, path, params=dict(parameters or {}) or None)
+            answer = await self._client.request(method, path, params=given or None)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         self._require_success(answer)
@@ -157,6 +203,8 @@ class Server:
                 raise ServerError(f"Not allowed with the key from {self._access.key_origin}: {said}")
             case 404 | 409:
                 raise ServerError(said)
+            case 501:
+                raise NotServedHere(said)
             case 503:
                 raise ServerError(f"Not available now: {said}")
             case status:
@@ -189,6 +237,10 @@ def explain(answer: httpx.Response) -> str:
     except (ValueError, AttributeError, KeyError, TypeError):
         said = answer.text or answer.reason_phrase
     return " ".join(str(said).split())[:500]
+
+
+def _key_path(name: str | None = None) -> str:
+    return f"{keys.PATH}s" if name is None else f"{keys.PATH}s/{quote(name, safe='')}"
 
 
 def _parse(view: type[View], answer: httpx.Response) -> View:

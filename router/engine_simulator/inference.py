@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -50,6 +51,8 @@ class Inference:
             self._engine.end(record, outcome, reason)
 
     async def _handle(self, request: Request, record: Record, send: Send) -> tuple[Outcome, str]:
+        if (directory := self._engine.options.keep_bodies) is not None:
+            _keep(Path(directory, f"{record.id}.json"), await request.body())
         try:
             prepared = await self._prepare(request)
         except RefusedError as refusal:
@@ -136,6 +139,10 @@ class Inference:
 async def json_body(request: Request) -> Body:
     """The request's body as checked JSON."""
     return Body.read(request.headers.get("content-type", ""), await request.body())
+
+
+def _keep(path: Path, body: bytes) -> None:
+    path.write_bytes(body)
 
 
 async def _departure(receive: Receive) -> None:

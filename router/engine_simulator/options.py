@@ -31,6 +31,8 @@ class Options:
     max_model_len: int = 4096
     embedding_dimensions: int = 64
     sleep_endpoints: bool = False
+    keep_bodies: str | None = None
+    """A directory that gets the body of every request, named by the request's id; nothing is kept unless it is set."""
     faults: tuple[str, ...] = field(default=())
 
     @property
@@ -89,6 +91,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--embedding-dimensions", type=_tokens, default=default.embedding_dimensions)
     add("--enable-sleep-mode", "--dev-mode", dest="sleep_endpoints", action="store_true",
         help="offer /sleep, /wake_up and /is_sleeping")  # fmt: skip
+    add("--keep-bodies", metavar="DIRECTORY", help="write every request's body there, as ID.json")
     add("--fault", action="append", default=[], metavar="SPEC", help=f"may be repeated: {', '.join(forms())}")
     found = parser.parse_args(arguments)
     try:
@@ -109,5 +112,6 @@ def parse(arguments: list[str] | None = None) -> Options:
         max_model_len=found.max_model_len,
         embedding_dimensions=found.embedding_dimensions,
         sleep_endpoints=found.sleep_endpoints,
+        keep_bodies=found.keep_bodies,
         faults=tuple(found.fault),
     )

@@ -26,7 +26,20 @@ class Limits:
 
 def configured_limits(spec: ModelSpec) -> Limits:
     """What the configuration enforces: beyond it a load has failed, and a stop or a drain is forced."""
-    return Limits(spec.start_timeout, spec.stop_timeout, spec.drain_timeout)
+    return Limits(spec.start_timeout, spec.unload_limit, spec.drain_timeout)
+
+
+def learned_limits(spec: ModelSpec, model: ModelState) -> Limits:
+    """The longest that was seen lately of each, within what the configuration enforces; that, where none was seen."""
+
+    def limit(seen: float | None, enforced: float) -> float:
+        return enforced if seen is None else min(seen, enforced)
+
+    return Limits(
+        limit(model.longest_load, spec.start_timeout),
+        limit(model.longest_unload, spec.unload_limit),
+        limit(model.longest_service, spec.drain_timeout),
+    )
 
 
 def bound(
@@ -35,7 +48,7 @@ def bound(
     """The longest wait for each model (s): the patience with every competitor in need, then the residency that is under
     way when that has passed, then one of each competitor whose request is older, then its own load."""
     result: dict[str, float] = {}
-    for group in _competitors(specs):
+    for group in competitors(specs):
         overhead = sum(costs.load(models[name]) + costs.unload(models[name]) for name in group)
         residencies = {name: limits[name].residency(policy) for name in group}
         whole = sum(residencies.values())
@@ -46,7 +59,7 @@ def bound(
     return result
 
 
-def _competitors(specs: Mapping[str, ModelSpec]) -> list[list[str]]:
+def competitors(specs: Mapping[str, ModelSpec]) -> list[list[str]]:
     """The models in groups that share no GPU, also not through others."""
     groups: list[tuple[set[str], list[str]]] = []
     for name, spec in specs.items():

@@ -16,6 +16,8 @@ ASSUMED_SERVICE: Final = 10.0
 #: times as long (a cold disk) moves the average as one that took three times as long.
 _NEWEST: Final = 0.3
 _FARTHEST: Final = 3.0
+#: What the longest of a cost still counts after one more measurement.
+_FORGETTING: Final = 0.98
 #: The mean time until the last of n is done, when all run side by side: 1 + 1/2 + ... + 1/n times that of one.
 _LAST_OF: Final = (0.0, *accumulate(1 / count for count in range(1, 257)))
 
@@ -26,6 +28,11 @@ def average(known: float | None, measured: float) -> float:
         return measured
     bounded = min(max(measured, known / _FARTHEST), known * _FARTHEST)
     return known + _NEWEST * (bounded - known)
+
+
+def longest(known: float | None, measured: float) -> float:
+    """The longest (s) that was seen lately, after one more measurement; each makes it fade a little."""
+    return measured if known is None else max(measured, known * _FORGETTING)
 
 
 def load(model: ModelState) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import combinations
 
-from router.config import ModelSpec, Role
+from router.config import ModelSpec
 from router.scheduling import costs
 from router.scheduling.decision import HOLDING, Snapshot
+from router.settings import Role
 from router.store.state import Phase
 
 #: Up to so many candidates, every set of them is weighed; beyond, they go one by one and who is not needed stays.
@@ -33,8 +34,15 @@ def fits_now(snapshot: Snapshot, name: str) -> bool:
     return fits(snapshot, snapshot.specs[name], holding)
 
 
-def victims(snapshot: Snapshot, spec: ModelSpec, residents: Collection[str], waited_for: Collection[str]) -> list[str]:
+def victims(
+    snapshot: Snapshot,
+    spec: ModelSpec,
+    residents: Collection[str],
+    waited_for: Collection[str],
+    among: Collection[str] | None = None,
+) -> list[str]:
     """The cheapest set of residents that leaves so that `spec` fits, the least valuable first; none if none helps yet.
+    among: only these may leave.
 
     A model costs the more the longer its load and the shorter ago it was used; before that counts how many utilities,
     pinned and busy ones there are in the set, and whether they are leaving already."""
@@ -43,6 +51,8 @@ def victims(snapshot: Snapshot, spec: ModelSpec, residents: Collection[str], wai
     def may_leave(name: str) -> bool:
         model = models.get(name)
         if model is None or not set(snapshot.specs[name].gpus) & set(spec.gpus):
+            return False
+        if among is not None and name not in among:
             return False
         if model.phase is Phase.STARTING:  # a load that nobody waits for any more
             return name not in waited_for and model.wanted is None and not model.in_flight

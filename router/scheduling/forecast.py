@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from router.scheduling import costs
+from router.scheduling.bound import competitors, learned_limits
 from router.scheduling.decision import HOLDING, Snapshot
+from router.scheduling.fairness import standing
 from router.scheduling.fit import fits
 from router.scheduling.gate import stay
-from router.scheduling.turns import claims, ranked
-from router.store.state import Phase
+from router.scheduling.turns import Claim, claims, patience, ranked
+from router.store.state import Phase, Waiting
 
 
-def forecast(snapshot: Snapshot) -> dict[str, float | None]:
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """When each model answers a request that asks for it now, or the oldest that waits for it, in seconds from now.
+    expected: None as long as a load that it depends on has never been measured."""
+
+    expected: Mapping[str, float | None]
+    at_most: Mapping[str, float]
+
+
+def outlook(snapshot: Snapshot) -> Outlook:
+    """What callers are told."""
+    waiting = snapshot.waiting()
+    rivals = claims(snapshot, waiting)
+    expected, limits = _expected(snapshot, waiting, rivals), _at_most(snapshot, waiting, rivals)
+    return Outlook(expected, {name: max(limit, expected[name] or 0.0) for name, limit in limits.items()})
+
+
+def _expected(
+    snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]], rivals: Sequence[Claim]
+) -> dict[str, float | None]:
     """Seconds until each model is expected to answer a request that asks for it now: how long the callers of what runs
     are likely to stay, the swaps whose turn it is before, one after the other, and its own. Built on learned costs, so
     it is an estimate; the bound is router.scheduling.bound. None as long as a load that it depends on has never been
     measured."""
     state, specs = snapshot.state, snapshot.specs
-    waiting = snapshot.waiting()
-    rivals = claims(snapshot, waiting)
     order, _ = ranked(snapshot, rivals)
     holding = {name for name, model in state.models.items() if model.phase in HOLDING}
     leaves: dict[str, float] = {}
@@ -32,7 +54,7 @@ def forecast(snapshot: Snapshot) -> dict[str, float | None]:
         model = state.models[name]
         load = model.load_seconds
         if model.phase is Phase.READY:
-            expected[name] = 0.0
+            expected[name] = _until_a_place(snapshot, name, len(waiting.get(name, ())))
         elif load is None:
             expected[name] = None
         elif model.phase is Phase.STARTING:
@@ -47,3 +69,51 @@ def forecast(snapshot: Snapshot) -> dict[str, float | None]:
         if name in order:
             queue = expected[name]
     return expected
+
+
+def _until_a_place(snapshot: Snapshot, name: str, waiting: int) -> float:
+    """Seconds until a model that is awake serves one more: at once, unless it serves only so many at a time."""
+    model, parallel = snapshot.state.models[name], snapshot.specs[name].parallel
+    if parallel is None or model.in_flight + waiting < parallel:
+        return 0.0
+    return costs.service(model) * (1 + waiting // parallel)
+
+
+def _at_most(snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]], rivals: Sequence[Claim]) -> dict[str, float]:
+    """Seconds within which each model answers a request that asks for it now, or the oldest that waits for it, if no
+    load, stop and request takes longer than the longest that was seen lately (where none was: than is allowed).
+
+    The formula of router.scheduling.bound, for who waits at this moment: what is left of the patience, one residency
+    under way, one of each model whose request counts as older, and its own load. A request of a higher priority that
+    comes later can add the policy's aging for each step of the difference."""
+    state, specs, policy = snapshot.state, snapshot.specs, snapshot.policy
+    limits = {name: learned_limits(specs[name], state.models[name]) for name in specs}
+    residency = {name: limits[name].residency(policy) for name in specs}
+    since = {claim.name: claim.since for claim in rivals}
+    for name, requests in waiting.items():  # these come back as soon as they have left
+        if state.models[name].phase is Phase.DRAINING:
+            since[name], _ = standing(requests, specs[name].priority, policy.aging)
+    found: dict[str, float] = {}
+    for group in competitors(specs):
+        within = patience(
+            policy, sum(costs.load(state.models[name]) + costs.unload(state.models[name]) for name in group)
+        )
+        longest = max(residency[name] for name in group)
+        ahead = 0.0
+        side_by_side = all(fits(snapshot, specs[name], group) for name in group)
+        for name in sorted((name for name in group if name in since), key=lambda name: (since[name], name)):
+            left = max(within - (state.now - since[name]), 0.0)
+            found[name] = left + longest + ahead + limits[name].load
+            ahead += residency[name]
+        for name in group:
+            model = state.models[name]
+            if model.phase is Phase.READY:
+                found[name] = _until_a_place(snapshot, name, len(waiting.get(name, ())))
+            elif model.phase is Phase.STARTING:
+                found[name] = max(limits[name].load - (state.now - model.since), 0.0)
+            elif side_by_side:  # nobody has to leave for it, but it may itself be on its way out
+                held = limits[name].drain + limits[name].unload if model.phase in HOLDING else 0.0
+                found[name] = held + limits[name].load
+            elif name not in found:
+                found[name] = within + longest + ahead + limits[name].load
+    return found

@@ -49,7 +49,10 @@ def _held(snapshot: Snapshot, model: ModelState, competing: Sequence[Claim], bac
 
     A swap now costs a caller who comes back the way there and back; each second of waiting costs everybody who waits
     for other models a second. So an alternating client, whose own gaps contain both swaps, is never waited for."""
-    swap = costs.load(model) + costs.unload(model) + min(claim.load + claim.unload for claim in competing)
+    there = [claim.load + claim.unload for claim in competing if claim.measured]
+    if model.load_seconds is None or not there:
+        return 0, 0.0  # nobody waits for the sake of a swap whose cost is not known yet
+    swap = costs.load(model) + costs.unload(model) + min(there)
     price = float(sum(claim.count for claim in competing))
     pool = gaps.blend(model.gaps, gaps.PRIOR, gaps.PRIOR_WEIGHT)
     longest = snapshot.policy.hold_share * swap

@@ -17,12 +17,14 @@ class Policy:
     planned_residency: what each model that is loaded first is assumed to take when it is computed how long the next can
     wait.
     hold_share: a caller's pause is waited for at most this share of the swap there and back.
+    aging: a step of priority counts as much as this long a wait, when models are compared.
     """
 
     patience: float = 2500.0
     minimum_service: float = 60.0
     planned_residency: float = 120.0
     hold_share: float = 0.35
+    aging: float = 60.0
 
 
 #: Strictly by age: the oldest request's model is next, and nobody is waited for.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from router.scheduling import costs
 from router.scheduling.decision import RUNNING, Snapshot
+from router.scheduling.fairness import standing
 from router.scheduling.policy import Policy
+from router.settings import Role
 from router.store.state import Phase, Waiting
 
 #: How many models are tried out of turn before it goes by age.
@@ -16,16 +18,21 @@ _TRIED = 4
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A model that is waited for and does not run. since: when its oldest request joined. count: its requests.
-    load, unload: expected seconds. worth: pieces of work done per second of the GPU's time if it is next."""
+    """A model that is waited for and does not run.
+
+    since: since when its oldest request counts as waiting. priority: the highest of its requests'. count: how many they
+    are. load, unload: expected seconds. worth: pieces of work done per second of the GPU's time if it is next.
+    measured: whether its load has been seen."""
 
     name: str
     gpus: tuple[str, ...]
     since: float
+    priority: int
     count: int
     load: float
     unload: float
     worth: float
+    measured: bool
 
 
 def claims(snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]]) -> list[Claim]:
@@ -35,14 +42,22 @@ def claims(snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]]) -> list
         if model.phase in RUNNING or (model.phase is Phase.FAILED and model.retry_at > snapshot.state.now):
             continue
         requests = waiting.get(name, ())
-        since = [request.joined for request in requests[:1]] + ([] if model.wanted is None else [model.wanted])
         spec = snapshot.specs[name]
+        aging = snapshot.policy.aging
+        since, ranks = [], []
+        if requests:
+            oldest, highest = standing(requests, spec.priority, aging)
+            since, ranks = [oldest], [highest]
+        if model.wanted is not None:
+            since.append(model.wanted - aging * spec.priority)
+            ranks.append(spec.priority)
         if not since or any(spec.memory > snapshot.room[gpu] for gpu in spec.gpus):
             continue
         count = len(requests) + (model.wanted is not None)
         load, unload = costs.load(model), costs.unload(model)
         worth = count / max(load + unload + costs.work(model, count), 1e-3)
-        found.append(Claim(name, spec.gpus, min(since), count, load, unload, worth))
+        measured = model.load_seconds is not None
+        found.append(Claim(name, spec.gpus, min(since), max(ranks), count, load, unload, worth, measured))
     return sorted(found, key=_age)
 
 
@@ -52,10 +67,16 @@ def patience(policy: Policy, overhead: float) -> float:
 
 
 def limit(snapshot: Snapshot, competing: Iterable[Claim], gpus: Collection[str]) -> float:
-    """The patience that holds among these claims and what runs on these GPUs."""
-    overhead = sum(claim.load + claim.unload for claim in competing)
+    """The patience that holds among these claims and what runs on these GPUs. Spares keep nobody waiting. A utility
+    counts whether it runs or not: it comes back by itself, and if its load changed the patience, and with that whose
+    turn it is, it could be broken off for somebody else, come back, and so on for ever."""
+    found = list(competing)
+    overhead = sum(claim.load + claim.unload for claim in found)
+    others = set(snapshot.specs).difference(snapshot.spares(), (claim.name for claim in found))
     for name, model in snapshot.state.models.items():
-        if model.phase in RUNNING and not set(gpus).isdisjoint(snapshot.specs[name].gpus):
+        spec = snapshot.specs[name]
+        counts = model.phase in RUNNING or spec.role is Role.UTILITY
+        if name in others and counts and not set(gpus).isdisjoint(spec.gpus):
             overhead += costs.load(model) + costs.unload(model)
     return patience(snapshot.policy, overhead)
 
@@ -73,8 +94,9 @@ def latest_start(policy: Policy, waiting: Iterable[Claim], within: float) -> flo
 def ranked(snapshot: Snapshot, waiting: Sequence[Claim]) -> tuple[list[str], float]:
     """The names in the order in which they get room, and until when that order holds.
 
-    Among those that compete for the same GPUs, the one that gets the most done per second is first, if every other can
-    still be served in time after it; else the oldest. So whoever is late is served strictly by age."""
+    Among those that compete for the same GPUs, the one of the highest priority that gets the most done per second is
+    first, if every other can still be served in time after it; else the oldest. So whoever is late is served strictly
+    by age, to which priority adds."""
     order: list[str] = []
     until = float("inf")
     for group in _competing(waiting):
@@ -89,7 +111,7 @@ def _rank_group(snapshot: Snapshot, group: Sequence[Claim]) -> tuple[list[str], 
         return [group[0].name], float("inf")
     policy = snapshot.policy
     within = limit(snapshot, group, {gpu for claim in group for gpu in claim.gpus})
-    by_worth = sorted(group, key=lambda claim: (-claim.worth, claim.since, claim.name))
+    by_worth = sorted(group, key=lambda claim: (-claim.priority, -claim.worth, claim.since, claim.name))
     for first in by_worth[:_TRIED]:
         others = [claim for claim in group if claim is not first]
         takes = first.load + policy.planned_residency + first.unload

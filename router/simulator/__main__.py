@@ -2,6 +2,6 @@
 
 import sys
 
-from router.simulator.command import main
+from router.cli.main import app
 
-sys.exit(main())
+app(["simulate", *sys.argv[1:]], prog_name="hearth")

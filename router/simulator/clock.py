@@ -6,6 +6,9 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+#: After so many events somebody who watches is told.
+_TOLD = 2000
+
 
 class Clock:
     """now: seconds since the simulation began."""
@@ -20,9 +23,12 @@ class Clock:
         self._count += 1
         heapq.heappush(self._events, (max(time, self.now), self._count, action, arguments))
 
-    def run(self) -> None:
-        """Until no event is left."""
-        events = self._events
+    def run(self, watch: Callable[[], None]) -> None:
+        """Until no event is left. watch: called now and then."""
+        events, count = self._events, 0
         while events:
             self.now, _, action, arguments = heapq.heappop(events)
             action(*arguments)
+            count += 1
+            if count % _TOLD == 0:
+                watch()

@@ -1,113 +1,234 @@
-"""The command line of the simulator."""
+"""`hearth simulate` without its command line: options in, a table, JSON and a picture out."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+import difflib
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from router import config as configuration
+from router.errors import ConfigError
+from router.scheduling.costs import ASSUMED_LOAD
+from router.simulator import timeline
+from router.simulator.fleet import DRAIN_TIMEOUT, Fleet, Learned, configured, one_gpu, read_models
+from router.simulator.lengths import BUILT_IN, Lengths, read_trace
 from router.simulator.ours import Hearth
-from router.simulator.outcome import Outcome, simulate
+from router.simulator.outcome import Outcome, Run, simulate
 from router.simulator.peers import Refusing, RunningFirst, StrictFifo
-from router.simulator.workload import (
-    Session,
-    SimulatedModel,
-    agent_sessions,
-    made_up_lengths,
-    open_arrivals,
-    read_trace,
-)
+from router.simulator.replay import read_records, replay
+from router.simulator.workload import Session, agent_sessions, open_arrivals
 from router.simulator.world import Contender
 
-POLICIES: dict[str, Callable[[], Contender]] = {
-    "hearth": Hearth,
-    "running-first": RunningFirst,
-    "strict-fifo": StrictFifo,
-    "refuse": Refusing,
+POLICIES: dict[str, Callable[[Fleet], Contender]] = {
+    "hearth": lambda fleet: Hearth(policy=fleet.policy),
+    "running-first": lambda _: RunningFirst(),
+    "strict-fifo": lambda _: StrictFifo(),
+    "refuse": lambda _: Refusing(),
 }
+_HOURS = 24.0
 
 
-def read_models(path: Path) -> list[SimulatedModel]:
-    """The models of a YAML list. Raises ValueError, with what is wrong, when it is not one."""
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(document, list) or not document:
-        raise ValueError(f"{path}: is not a list of models")
-    known = {field.name for field in dataclasses.fields(SimulatedModel)}
-    models: list[SimulatedModel] = []
-    for index, entry in enumerate(document):
-        if not isinstance(entry, dict) or not entry.get("name") or "load_seconds" not in entry:
-            raise ValueError(f"{path}: [{index}]: a model has at least a name and load_seconds")
-        if unknown := sorted(set(entry) - known):
-            raise ValueError(f"{path}: [{index}]: unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        models.append(SimulatedModel(**entry))
-    return models
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for; exactly one of the workloads sessions_per_hour, arrivals_per_minute and replay ("-": stdin).
+    models: None is the config's. run: mean number of arrivals in a row for the same model. hours: None is 24, or all of
+    a replay. policies: none is all."""
+
+    models: Path | None
+    config: Path
+    sessions_per_hour: float | None
+    arrivals_per_minute: float | None
+    replay: str | None
+    trace: Path | None
+    steps: float
+    think: float
+    run: float
+    hours: float | None
+    seed: int
+    policies: Sequence[str]
+    json: bool
+    plot: Path | None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it worked, 2 for a mistake in its input."""
-    options = _parser().parse_args(argv)
-    console = Console()
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a server has learned of its models, and where that is, for people; trouble: why there is nothing."""
+
+    learned: Mapping[str, Learned]
+    origin: str = ""
+    trouble: str = ""
+
+
+class _Wrong(ValueError):
+    """The input cannot be used; the message is one line."""
+
+
+def run(options: Options, ask: Callable[[], Knowledge], out: Console, err: Console) -> int:
+    """The exit code: 0 when it worked, 2 for a mistake in its input. ask: called when the models are the config's."""
     try:
-        models = read_models(options.models)
-        sessions = _workload(options, models)
-        outcomes = [simulate(models, sessions, POLICIES[name]()) for name in options.policy or list(POLICIES)]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}")
+        names = _policies(options.policies)
+        if options.plot is not None:
+            timeline.require(options.plot)
+        notes: list[str] = []
+        fleet, sessions = _prepare(options, ask, notes)
+        runs = _simulate(fleet, sessions, names, err)
+        if options.plot is not None:
+            timeline.draw([(name, each) for name, each in zip(names, runs, strict=True)], fleet, options.plot)
+    except OSError as error:
+        _say(err, f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 2
+    except ConfigError as error:
+        first, *more = str(error).splitlines()
+        where = "" if first.startswith(str(options.config)) else f"{options.config}: "
+        _say(err, f"{where}{first}" + (f" (and {len(more)} more lines)" if more else ""))
+        return 2
+    except (ValueError, timeline.PlotUnavailable) as error:
+        _say(err, str(error))
+        return 2
+    notes += [note for each in runs if (note := _cut_off(each))]
     if options.json:
-        console.print_json(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes]))
+        out.out(json.dumps([dataclasses.asdict(each.outcome) for each in runs], indent=2), highlight=False)
     else:
-        console.print(_table(outcomes))
+        out.print(_table([each.outcome for each in runs]))
+    for note in notes:
+        _say(err if options.json else out, note)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hearth simulate", description=__doc__)
-    parser.add_argument("--models", type=Path, required=True, help="YAML list of models")
-    rate = parser.add_mutually_exclusive_group(required=True)
-    rate.add_argument("--sessions-per-hour", type=float, help="agent sessions")
-    rate.add_argument("--arrivals-per-minute", type=float, help="single requests")
-    parser.add_argument("--run", type=float, default=1.0, help="mean number of arrivals in a row for the same model")
-    parser.add_argument("--trace", type=Path, help="CSV with ContextTokens and GeneratedTokens")
-    parser.add_argument("--steps", type=float, default=30.0, help="mean requests of a session")
-    parser.add_argument("--think", type=float, default=4.0, help="mean pause between them (s)")
-    parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--policy", action="append", choices=list(POLICIES), help="repeatable; default: all")
-    parser.add_argument("--json", action="store_true")
-    return parser
+def _policies(asked: Sequence[str]) -> list[str]:
+    for name in asked:
+        if name not in POLICIES:
+            near = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.4)
+            said = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(POLICIES)}"
+            raise _Wrong(f"There is no policy {name!r}; {said}")
+    return list(dict.fromkeys(asked)) or list(POLICIES)
 
 
-def _workload(options: argparse.Namespace, models: Sequence[SimulatedModel]) -> list[Session]:
-    lengths = read_trace(options.trace) if options.trace else made_up_lengths(options.seed)
-    if options.sessions_per_hour is not None:
-        return agent_sessions(
+def _prepare(options: Options, ask: Callable[[], Knowledge], notes: list[str]) -> tuple[Fleet, list[Session]]:
+    """The box and what its clients do. notes: gets what the user should know of them."""
+    given = [options.sessions_per_hour, options.arrivals_per_minute, options.replay]
+    if sum(each is not None for each in given) != 1:
+        raise _Wrong("Say what the clients do: one of --sessions-per-hour, --arrivals-per-minute and --replay.")
+    lengths: Lengths = [] if options.replay is not None else read_trace(options.trace) if options.trace else BUILT_IN
+    if options.models is None:
+        fleet = _configured(options, ask, lengths, notes)
+        return fleet, _workload(options, fleet, lengths, notes)
+    models = read_models(options.models)
+    fleet = one_gpu(models)
+    sessions = _workload(options, fleet, lengths, notes)
+    longest = max(step.service_seconds(fleet.models[step.model]) for each in sessions for step in each.steps)
+    return one_gpu(models, drain_timeout=max(DRAIN_TIMEOUT, longest)), sessions
+
+
+def _configured(options: Options, ask: Callable[[], Knowledge], lengths: Lengths, notes: list[str]) -> Fleet:
+    if not options.config.exists():
+        raise _Wrong(f"{options.config}: there is no such file; name one with --config, or the models with --models")
+    config = configuration.load(options.config)
+    if not config.models:
+        raise _Wrong(f"{options.config}: has no models with a lifecycle; give some with --models FILE")
+    knowledge = ask()
+    measured = [name for name in config.models if knowledge.learned.get(name, Learned()).load_seconds is not None]
+    assumed = [name for name in config.models if name not in measured]
+    said = f"Models of {options.config}."
+    if measured:
+        said += f" Loads measured by {knowledge.origin}: {', '.join(measured)}."
+    if assumed:
+        why = f" ({knowledge.trouble})" if knowledge.trouble else ""
+        said += f" Loads assumed to take {ASSUMED_LOAD:.0f} s{why}: {', '.join(assumed)}."
+    notes.append(said)
+    return configured(config, knowledge.learned, lengths)
+
+
+def _workload(options: Options, fleet: Fleet, lengths: Lengths, notes: list[str]) -> list[Session]:
+    models = list(fleet.models.values())
+    hours = _HOURS if options.hours is None else options.hours
+    if options.replay is not None:
+        sessions = _replayed(options, options.replay, fleet, notes)
+    elif options.sessions_per_hour is not None:
+        sessions = agent_sessions(
             models,
             lengths,
             per_hour=options.sessions_per_hour,
-            hours=options.hours,
+            hours=hours,
             seed=options.seed,
             steps=options.steps,
             think=options.think,
         )
-    return open_arrivals(
-        models, lengths, per_minute=options.arrivals_per_minute, hours=options.hours, seed=options.seed, run=options.run
-    )
+    else:
+        rate = options.arrivals_per_minute or 0.0
+        sessions = open_arrivals(models, lengths, per_minute=rate, hours=hours, seed=options.seed, run=options.run)
+    if not sessions:
+        raise _Wrong("Nobody asks for anything in this time: simulate more hours, or a higher rate.")
+    return sessions
+
+
+def _replayed(options: Options, source: str, fleet: Fleet, notes: list[str]) -> list[Session]:
+    if source == "-":
+        records = read_records(sys.stdin.buffer, "standard input")
+    else:
+        with Path(source).open("rb") as file:
+            records = read_records(file, source)
+    found = replay(records, fleet.models, options.hours)
+    if found.unknown:
+        them = ", ".join(f"{name} ({count})" for name, count in sorted(found.unknown.items()))
+        if not found.sessions:
+            raise _Wrong(f"{source}: asks only for models that are not here: {them}")
+        notes.append(f"Left out, because these models are not here: {them}.")
+    never = sum(step.patience is not None for session in found.sessions for step in session.steps)
+    if never:
+        notes.append(
+            f"{never} recorded requests never ran: each leaves after it has waited for as long as it did then."
+        )
+    return found.sessions
+
+
+def _simulate(fleet: Fleet, sessions: Sequence[Session], names: Sequence[str], err: Console) -> list[Run]:
+    """One run after the other; on a terminal with a bar for each."""
+    total = sum(len(session.steps) for session in sessions)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
+    runs: list[Run] = []
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        for name in names:
+            task = progress.add_task(name, total=total)
+
+            def watch(ended: int, task: object = task) -> None:
+                progress.update(task, completed=ended)  # type: ignore[arg-type]
+
+            runs.append(simulate(fleet, sessions, POLICIES[name](fleet), watch=watch))
+            progress.update(task, completed=total)
+    return runs
+
+
+def _cut_off(found: Run) -> str:
+    count = sum(request.cut_off for request in found.history.requests)
+    return f"{found.outcome.policy}: the drain limit cut off {count} requests." if count else ""
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
     """A column for each policy, a row for each number."""
-    table = Table("", *(outcome.policy for outcome in outcomes))
+    table = Table("", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for outcome in outcomes:
+        table.add_column(outcome.policy, justify="right")
     for name in [field.name for field in dataclasses.fields(Outcome)][1:]:
         values = [getattr(outcome, name) for outcome in outcomes]
+        digits = 2 if name == "session_stretch" else 1
         table.add_row(
             name,
-            *("-" if each is None else f"{each:,.2f}" if isinstance(each, float) else f"{each:,}" for each in values),
+            *(
+                "-" if each is None else f"{each:,}" if isinstance(each, int) else f"{each:,.{digits}f}"
+                for each in values
+            ),
         )
     return table
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from router.scheduling.bound import bound, configured_limits
+from router.simulator.fleet import Fleet
+from router.simulator.history import History
 from router.simulator.ours import Hearth
-from router.simulator.workload import Session, SimulatedModel
+from router.simulator.workload import Session
 from router.simulator.world import Contender, World
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One policy on one workload; times are seconds. session_stretch: the time that all sessions took, pauses included,
-    over the time that they take alone on loaded models; session_stretch_median: the median session's own.
+    over the time that they take alone on loaded models; None when they take no time.
     bound_s: the longest possible wait, for a policy that has one. load_seconds: spent on loading."""
 
     policy: str
     requests: int
-    session_stretch: float
-    session_stretch_median: float
+    session_stretch: float | None
     wait_mean_s: float
     wait_p50_s: float
     wait_p99_s: float
@@ -31,40 +32,57 @@ class Outcome:
     load_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One policy's outcome and the history that it comes from."""
+
+    outcome: Outcome
+    history: History
+
+
 def simulate(
-    models: Sequence[SimulatedModel],
+    fleet: Fleet,
     sessions: Sequence[Session],
     contender: Contender,
     *,
     retry: float = 5.0,
-    drain_timeout: float = 120.0,
-) -> Outcome:
-    """Run one policy on a workload. Raises ValueError when there is nothing to run."""
+    watch: Callable[[int], None] = lambda _: None,
+) -> Run:
+    """Run one policy on a workload. watch: see World.run. Raises ValueError when there is nothing to run."""
     if not sessions:
         raise ValueError("the workload has no requests: simulate more hours, or a higher rate")
-    world = World(models, sessions, contender, retry=retry, drain_timeout=drain_timeout)
-    history = world.run()
-    by_name = {model.name: model for model in models}
-    alone = [session.alone_seconds(by_name) for session, _ in history.spans_of_sessions]
-    took = [end - session.start for session, end in history.spans_of_sessions]
-    waits = sorted(history.waits)
-    longest = None
-    if isinstance(contender, Hearth):
-        limits = {name: configured_limits(spec) for name, spec in world.specs.items()}
-        longest = max(bound(contender.policy, world.specs, world.snapshot().state.models, limits).values())
-    return Outcome(
+    world = World(fleet, sessions, contender, retry=retry)
+    history = world.run(watch)
+    waits = sorted(request.wait for request in history.requests)
+    outcome = Outcome(
         policy=contender.name,
         requests=len(waits),
-        session_stretch=sum(took) / sum(alone),
-        session_stretch_median=statistics.median(one / other for one, other in zip(took, alone, strict=True)),
+        session_stretch=_stretch(fleet, history),
         wait_mean_s=statistics.fmean(waits),
         wait_p50_s=_quantile(waits, 0.5),
         wait_p99_s=_quantile(waits, 0.99),
         wait_max_s=waits[-1],
-        bound_s=longest,
+        bound_s=_bound(world) if isinstance(contender, Hearth) else None,
         swaps=len(history.loads),
-        load_seconds=sum(by_name[name].load_seconds for name in history.loads),
+        load_seconds=sum(fleet.models[name].load_seconds for name in history.loads),
     )
+    return Run(outcome, history)
+
+
+def _stretch(fleet: Fleet, history: History) -> float | None:
+    """Without those whose client may leave: how long they take alone is not known."""
+    took = alone = 0.0
+    for session, end in history.sessions:
+        if session.steps[0].patience is None:
+            took += end - session.start
+            alone += session.alone_seconds(fleet.models)
+    return took / alone if alone > 0 else None
+
+
+def _bound(world: World) -> float:
+    specs = world.fleet.specs
+    limits = {name: configured_limits(spec) for name, spec in specs.items()}
+    return max(bound(world.contender.policy, specs, world.snapshot().state.models, limits).values())
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from router.scheduling.decision import HOLDING, Action, Decision, Grant, Snapshot, Start, Stop
-from router.scheduling.fit import fits_now
+from router.scheduling.fit import fits, fits_now
 from router.scheduling.policy import Policy
+from router.settings import Role
 from router.store.state import Phase, Waiting
 
 
@@ -25,14 +27,16 @@ class RunningFirst:
         return False
 
     def decide(self, snapshot: Snapshot) -> Decision:
-        actions = _grants(snapshot)
+        actions: list[Action] = [*_grants(snapshot)]
         models = snapshot.state.models
+        busy = {name for name, model in models.items() if model.in_flight} | {action.model for action in actions}
+        taken: set[str] = set()  # GPUs that somebody who has waited longer is to get
         for request in snapshot.state.line:
-            if models[request.model].phase in (Phase.STARTING, Phase.READY):
-                continue
-            busy = {name for name, model in models.items() if model.in_flight} | {grant.model for grant in actions}
-            return Decision((*actions, *_swap(snapshot, request, busy)), None)
-        return Decision(tuple(actions), None)
+            gpus = set(snapshot.specs[request.model].gpus)
+            if models[request.model].phase not in (Phase.STARTING, Phase.READY) and taken.isdisjoint(gpus):
+                actions += _swap(snapshot, request, busy)
+                taken |= gpus
+        return _with_idle_stops(snapshot, actions, busy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,17 @@ class StrictFifo:
     def decide(self, snapshot: Snapshot) -> Decision:
         models = snapshot.state.models
         granted: dict[str, list[str]] = {}
+        first: Waiting | None = None
         for request in snapshot.state.line:
-            if models[request.model].phase is Phase.READY:
-                granted.setdefault(request.model, []).append(request.id)
-                continue
-            actions: list[Action] = [Grant(name, tuple(ids)) for name, ids in granted.items()]
-            busy = {name for name, model in models.items() if model.in_flight or name in granted}
-            return Decision((*actions, *_swap(snapshot, request, busy)), None)
-        return Decision(tuple(Grant(name, tuple(ids)) for name, ids in granted.items()), None)
+            if models[request.model].phase is not Phase.READY:
+                first = request
+                break
+            granted.setdefault(request.model, []).append(request.id)
+        actions: list[Action] = [Grant(name, tuple(ids)) for name, ids in granted.items()]
+        busy = {name for name, model in models.items() if model.in_flight or name in granted}
+        if first is not None:
+            actions += _swap(snapshot, first, busy)
+        return _with_idle_stops(snapshot, actions, busy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +81,16 @@ class Refusing:
         return True
 
     def refuses(self, snapshot: Snapshot, model: str) -> bool:
-        state = snapshot.state
+        state, specs = snapshot.state, snapshot.specs
         if state.models[model].phase in (Phase.READY, Phase.STARTING) or fits_now(snapshot, model):
             return False
-        if state.line:
+        gpus = set(specs[model].gpus)
+        if any(not gpus.isdisjoint(specs[request.model].gpus) for request in state.line):
             return True
         return any(
             other.phase is Phase.STARTING or other.in_flight > 0 or state.now < other.last_used + self.idle
             for name, other in state.models.items()
-            if name != model and other.phase in HOLDING
+            if name != model and other.phase in HOLDING and not gpus.isdisjoint(specs[name].gpus)
         )
 
     def decide(self, snapshot: Snapshot) -> Decision:
@@ -98,13 +106,38 @@ def _grants(snapshot: Snapshot) -> list[Grant]:
     return [Grant(name, tuple(ids)) for name, ids in waiting.items()]
 
 
-def _swap(snapshot: Snapshot, request: Waiting, busy: set[str]) -> list[Action]:
+def _swap(snapshot: Snapshot, request: Waiting, busy: Collection[str]) -> list[Action]:
     """Start the model of `request`, or stop what is in its way and has nothing to do."""
-    models = snapshot.state.models
+    models, spec = snapshot.state.models, snapshot.specs[request.model]
     if models[request.model].phase in (Phase.STARTING, Phase.STOPPING):
         return []
     if fits_now(snapshot, request.model):
         return [Start(request.model)]
-    victims = sorted((name for name, model in models.items() if model.phase is Phase.READY and name not in busy),
-                     key=lambda name: models[name].last_used)  # fmt: skip
+    staying = [name for name, model in models.items() if model.phase in HOLDING and model.phase is not Phase.STOPPING]
+    if fits(snapshot, spec, staying):
+        return []  # enough is on its way out
+    victims = sorted(
+        (
+            name
+            for name in staying
+            if models[name].phase is Phase.READY
+            and name not in busy
+            and not set(snapshot.specs[name].gpus).isdisjoint(spec.gpus)
+        ),
+        key=lambda name: models[name].last_used,
+    )
     return [Stop(name, f"making room for {request.model}") for name in victims[:1]]
+
+
+def _with_idle_stops(snapshot: Snapshot, actions: list[Action], busy: Collection[str]) -> Decision:
+    """Models that nobody has used for their idle timeout stop under every policy."""
+    now, stopped, times = snapshot.state.now, {action.model for action in actions}, list[float]()
+    for name, model in snapshot.state.models.items():
+        spec = snapshot.specs[name]
+        if model.phase is Phase.READY and spec.idle_timeout and spec.role is not Role.UTILITY and name not in stopped:
+            deadline = (now if name in busy else model.last_used) + spec.idle_timeout
+            if now >= deadline:
+                actions.append(Stop(name, "idle"))
+            else:
+                times.append(deadline)
+    return Decision(tuple(actions), min(times, default=None))

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from router.simulator.fleet import SimulatedModel
+from router.simulator.lengths import Lengths
 
 HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedModel:
-    """One model: seconds to load and unload, tokens per second of each request, requests side by side, its share of
-    the work, and its memory as a part of the GPU's (which is 1)."""
-
-    name: str
-    load_seconds: float
-    unload_seconds: float = 5.0
-    prefill_tps: float = 2000.0
-    decode_tps: float = 40.0
-    concurrency: int = 8
-    share: float = 1.0
-    memory: float = 1.0
-
-    def service_seconds(self, context: int, generated: int) -> float:
-        """How long one request takes when it does not queue."""
-        return context / self.prefill_tps + generated / self.decode_tps
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One request: its model, its length in tokens, and the client's pause (s) before it."""
+    """One request: its model, its length in tokens, and the client's pause (s) before it.
+
+    seconds: how long it runs, when that is known and not to be computed; it then queues for nobody in the engine.
+    patience: its client leaves when it has waited for so long (s)."""
 
     model: str
     context: int
     generated: int
     pause: float = 0.0
+    seconds: float | None = None
+    patience: float | None = None
+
+    def service_seconds(self, model: SimulatedModel) -> float:
+        """How long it takes when it does not queue."""
+        return model.service_seconds(self.context, self.generated) if self.seconds is None else self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +39,12 @@ class Session:
     start: float
     steps: tuple[Step, ...]
 
-    def alone_seconds(self, models: dict[str, SimulatedModel]) -> float:
+    def alone_seconds(self, models: Mapping[str, SimulatedModel]) -> float:
         """How long it takes when every model is loaded and nobody else is there."""
         return sum(
-            (step.pause if index else 0.0) + models[step.model].service_seconds(step.context, step.generated)
+            (step.pause if index else 0.0) + step.service_seconds(models[step.model])
             for index, step in enumerate(self.steps)
         )
-
-
-Lengths = Sequence[tuple[int, int]]
-
-
-def read_trace(path: Path) -> list[tuple[int, int]]:
-    """Context and generated tokens of each request of a trace. Raises KeyError and ValueError when it is not one."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [(int(row["ContextTokens"]), int(row["GeneratedTokens"])) for row in csv.DictReader(file)]
-
-
-def made_up_lengths(seed: int, count: int = 5000) -> list[tuple[int, int]]:
-    """Lengths for when there is no trace: log-normal, about 1,100 tokens in and 200 out."""
-    chance = random.Random(seed)
-    return [
-        (1 + int(min(chance.lognormvariate(6.4, 1.1), 14_000)), 1 + int(min(chance.lognormvariate(4.9, 0.9), 1_000)))
-        for _ in range(count)
-    ]
 
 
 def agent_sessions(
@@ -94,7 +67,7 @@ def agent_sessions(
     while time < hours * HOUR:
         name = chance.choices(models, shares)[0].name
         count = max(1, round(chance.expovariate(1 / steps)))
-        session = [Step(name, *chance.choice(lengths), chance.expovariate(1 / think)) for _ in range(count)]
+        session = [Step(name, *chance.choice(lengths), _pause(chance, think)) for _ in range(count)]
         caller = f"caller-{chance.randrange(callers) if callers else len(sessions)}"
         sessions.append(Session(caller, time, tuple(session)))
         time += chance.expovariate(per_hour / HOUR)
@@ -126,6 +99,10 @@ def alternating_clients(
     found: list[Session] = []
     for client in range(clients):
         names = [models[(client + index) % len(models)].name for index in range(rounds * len(models))]
-        steps = [Step(name, *chance.choice(lengths), chance.expovariate(1 / think)) for name in names]
+        steps = [Step(name, *chance.choice(lengths), _pause(chance, think)) for name in names]
         found.append(Session(f"caller-{client}", chance.uniform(0, 60), tuple(steps)))
     return found
+
+
+def _pause(chance: random.Random, mean: float) -> float:
+    return chance.expovariate(1 / mean) if mean > 0 else 0.0

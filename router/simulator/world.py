@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from router.config import ModelSpec, Role
-from router.scheduling import costs, gaps
+from router.scheduling import gaps
 from router.scheduling.decision import (
     Action,
     CloseGate,
@@ -21,13 +19,16 @@ from router.scheduling.decision import (
     Start,
     Stop,
 )
+from router.scheduling.fairness import Turns
 from router.scheduling.policy import Policy
+from router.settings import Role
 from router.simulator.clock import Clock
-from router.simulator.workload import Session, SimulatedModel, Step
-from router.store.state import CallerState, FleetState, ModelState, Phase, Waiting
+from router.simulator.engine import Engine
+from router.simulator.fleet import Fleet
+from router.simulator.history import History, Request
+from router.simulator.workload import Session
+from router.store.state import FleetState, Phase, Waiting
 
-_GPU = "0"
-_ROOM = 1_000_000
 _ROUNDS = 50
 
 
@@ -60,200 +61,139 @@ class Faults:
     patience: float = 600.0
 
 
-@dataclass(slots=True)
-class Request:
-    """A request on its way."""
-
-    id: str
-    session: Session
-    index: int
-    joined: float
-    granted: float = 0.0
-
-    @property
-    def step(self) -> Step:
-        return self.session.steps[self.index]
-
-
-@dataclass(slots=True)
-class Engine:
-    """A model's state, changed in place. serving: requests that it works on; queue: those beyond its concurrency."""
-
-    model: SimulatedModel
-    phase: Phase = Phase.ASLEEP
-    since: float = 0.0
-    ready_at: float = 0.0
-    last_used: float = 0.0
-    in_flight: int = 0
-    serving: int = 0
-    load: int = 0
-    queue: deque[Request] = field(default_factory=deque)
-    service_seconds: float | None = None
-    gaps: tuple[float, ...] = ()
-    callers: dict[str, CallerState] = field(default_factory=dict)
-    spans: list[tuple[float, Phase]] = field(default_factory=list)
-
-    def state(self) -> ModelState:
-        return ModelState(
-            phase=self.phase,
-            since=self.since,
-            in_flight=self.in_flight,
-            last_used=self.last_used,
-            load_seconds=self.model.load_seconds,
-            unload_seconds=self.model.unload_seconds,
-            service_seconds=self.service_seconds,
-            ready_at=self.ready_at,
-            gaps=self.gaps,
-            callers=self.callers,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happened. waits: of every request (s); given_up: of those that hung up or whose model failed to load.
-    spans_of_sessions: the sessions that came to their end, and when. loads: the models in the order of their loads.
-    spans: per model, the phases that it went through and since when."""
-
-    waits: list[float]
-    given_up: list[float]
-    spans_of_sessions: list[tuple[Session, float]]
-    loads: list[str]
-    spans: dict[str, list[tuple[float, Phase]]]
-
-
 class World:
-    """Runs `sessions` on `models` under one contender."""
+    """Runs `sessions` on a fleet under one contender. retry: after so many seconds a refused client asks again."""
 
     def __init__(
         self,
-        models: Sequence[SimulatedModel],
+        fleet: Fleet,
         sessions: Sequence[Session],
         contender: Contender,
         *,
-        idle_timeout: float = 0.0,
         retry: float = 5.0,
-        drain_timeout: float = 120.0,
         faults: Faults | None = None,
     ) -> None:
         self.clock = Clock()
         self.contender = contender
-        self.specs = {
-            model.name: _spec(model, idle_timeout, drain_timeout, (faults or Faults()).slow) for model in models
-        }
-        self.engines = {model.name: Engine(model) for model in models}
+        self.fleet = fleet
+        self.engines = {name: Engine(model) for name, model in fleet.models.items()}
         self.line: dict[str, tuple[Waiting, Request]] = {}
         self._sessions = sessions
         self._retry = retry
         self._faults = faults or Faults()
         self._chance = random.Random(self._faults.seed)
+        self._turns: dict[str, Turns] = {}
         self._timer = 0
-        self._history = History([], [], [], [], {})
+        self._history = History(spans={name: [] for name in fleet.models})
         self._ids = 0
 
-    def run(self) -> History:
-        """The whole history, until every session has ended."""
+    def run(self, watch: Callable[[int], None] = lambda _: None) -> History:
+        """The whole history, until every session has ended. watch: told now and then how many requests have."""
+        if any(spec.role is Role.UTILITY for spec in self.fleet.specs.values()):
+            self.clock.at(0.0, self._settle)
         for session in self._sessions:
             self.clock.at(session.start, self._ask, session, 0)
-        self.clock.run()
+        self.clock.run(lambda: watch(len(self._history.requests)))
         if self.line:
             raise RuntimeError(f"{self.contender.name} leaves {len(self.line)} requests waiting for ever")
-        self._history.spans.update({name: engine.spans for name, engine in self.engines.items()})
         return self._history
 
     def snapshot(self) -> Snapshot:
+        """What the policy decides on."""
         states = {name: engine.state() for name, engine in self.engines.items()}
         line = tuple(waiting for waiting, _ in self.line.values())
-        return Snapshot(self.specs, {_GPU: _ROOM}, FleetState(self.clock.now, states, line), self.contender.policy)
+        state = FleetState(self.clock.now, states, line)
+        return Snapshot(self.fleet.specs, self.fleet.room, state, self.contender.policy, self._turns)
 
     # --- clients
 
     def _ask(self, session: Session, index: int) -> None:
         self._ids += 1
         request = Request(f"r{self._ids}", session, index, self.clock.now)
-        engine = self.engines[request.step.model]
-        caller = engine.callers.get(session.caller)
-        if caller is not None and caller.last_end is not None:
-            gap = self.clock.now - caller.last_end
-            engine.gaps = gaps.observe(engine.gaps, gap, gaps.POOL_MEMORY)
-            engine.callers[session.caller] = CallerState(None, 0, gaps.observe(caller.gaps, gap, gaps.CALLER_MEMORY))
+        self.engines[request.step.model].asked(session.caller, self.clock.now)
+        patience = request.step.patience
+        if patience is None and self._chance.random() < self._faults.leaving:
+            patience = self._chance.uniform(0, self._faults.patience)
         self._knock(request)
+        if patience is not None and request.granted is None:
+            self.clock.at(self.clock.now + patience, self._hang_up, request)
 
     def _knock(self, request: Request) -> None:
+        if request.ended is not None:
+            return  # its client has given up between two tries
         name = request.step.model
         engine = self.engines[name]
         snapshot = None
-        if engine.phase is Phase.READY and (
-            not self.line or self.contender.open_door(snapshot := self.snapshot(), name)
-        ):
+        unlimited = not self.line and self.fleet.specs[name].parallel is None
+        if engine.phase is Phase.READY and (unlimited or self.contender.open_door(snapshot := self.snapshot(), name)):
             self._grant(request)
             if self.line:
                 self._settle()
-            return
-        if self.contender.refuses(snapshot or self.snapshot(), name):
+        elif engine.cools_down(self.clock.now):
+            self._give_up(request)
+        elif self.contender.refuses(snapshot or self.snapshot(), name):
             self.clock.at(self.clock.now + self._retry, self._knock, request)
-            return
-        waiting = Waiting(request.id, name, request.joined, request.session.caller)
-        self.line[request.id] = (waiting, request)
-        if self._chance.random() < self._faults.leaving:
-            self.clock.at(self.clock.now + self._chance.uniform(0, self._faults.patience), self._hang_up, request)
-        self._settle()
+        else:
+            waiting = Waiting(request.id, name, request.joined, request.session.caller)
+            self.line[request.id] = (waiting, request)
+            self._settle()
 
     def _hang_up(self, request: Request) -> None:
-        if self.line.pop(request.id, None) is not None:
-            self._history.given_up.append(self.clock.now - request.joined)
-            self._settle()
+        if request.granted is None and request.ended is None:
+            self._give_up(request)
+            if self.line.pop(request.id, None) is not None:
+                self._settle()
+
+    def _give_up(self, request: Request) -> None:
+        request.ended = self.clock.now
+        self._history.requests.append(request)
 
     def _grant(self, request: Request) -> None:
         request.granted = self.clock.now
-        self._history.waits.append(request.granted - request.joined)
         engine = self.engines[request.step.model]
-        engine.in_flight += 1
-        known = engine.callers.get(request.session.caller, CallerState())
-        engine.callers[request.session.caller] = CallerState(None, known.in_flight + 1, known.gaps)
-        if engine.serving < engine.model.concurrency:
+        engine.begin(request)
+        if request.step.seconds is not None or engine.serving < engine.model.concurrency:
             self._serve(engine, request)
         else:
             engine.queue.append(request)
 
     def _serve(self, engine: Engine, request: Request) -> None:
-        engine.serving += 1
-        seconds = engine.model.service_seconds(request.step.context, request.step.generated)
-        self.clock.at(self.clock.now + seconds, self._answered, engine, request)
+        if request.step.seconds is None:
+            engine.serving += 1
+        self.clock.at(self.clock.now + request.step.service_seconds(engine.model), self._answered, engine, request)
 
     def _answered(self, engine: Engine, request: Request) -> None:
-        now = self.clock.now
-        engine.serving -= 1
-        engine.in_flight -= 1
-        engine.last_used = now
-        ran = now - request.granted
-        engine.service_seconds = costs.average(engine.service_seconds, ran)
-        caller = engine.callers[request.session.caller]
-        engine.callers[request.session.caller] = CallerState(
-            None if caller.in_flight > 1 else now, caller.in_flight - 1, caller.gaps
-        )
-        self.clock.at(now + gaps.HORIZON, self._forget, engine, request.session.caller)
-        if engine.queue:
+        if request.ended is not None:
+            return  # it was cut off
+        if request.step.seconds is None:
+            engine.serving -= 1
+        self._end(engine, request)
+        if engine.queue and engine.serving < engine.model.concurrency:
             self._serve(engine, engine.queue.popleft())
+        if self.line:
+            self._settle()
+
+    def _end(self, engine: Engine, request: Request) -> None:
+        """The request leaves its engine, and its client goes on."""
+        now = self.clock.now
+        engine.end(request, now)
+        request.ended = now
+        self._history.requests.append(request)
+        self.clock.at(now + gaps.HORIZON, self._forget, engine, request.session.caller)
         if request.index + 1 < len(request.session.steps):
             pause = request.session.steps[request.index + 1].pause
             self.clock.at(now + pause, self._ask, request.session, request.index + 1)
         else:
-            self._history.spans_of_sessions.append((request.session, now))
-        if self.line:
-            self._settle()
+            self._history.sessions.append((request.session, now))
 
-    def _forget(self, engine: Engine, name: str) -> None:
-        caller = engine.callers.get(name)
-        if caller and caller.last_end is not None and caller.last_end <= self.clock.now - gaps.HORIZON:
-            engine.gaps = gaps.observe(engine.gaps, float("inf"), gaps.POOL_MEMORY)
-            engine.callers[name] = CallerState(None, 0, gaps.observe(caller.gaps, float("inf"), gaps.CALLER_MEMORY))
+    def _forget(self, engine: Engine, caller: str) -> None:
+        engine.forget(caller, self.clock.now)
 
     # --- decisions
 
     def _settle(self) -> None:
         for _ in range(_ROUNDS):
-            snapshot = self.snapshot()
-            decision = self.contender.decide(snapshot)
+            decision = self.contender.decide(self.snapshot())
             for action in decision.actions:
                 self._apply(action)
             if not decision.actions:
@@ -273,7 +213,8 @@ class World:
     def _apply(self, action: Action) -> None:
         engine = self.engines[action.model]
         match action:
-            case Grant(_, ids):
+            case Grant(name, ids, turns):
+                self._turns[name] = turns
                 for each in ids:
                     self._grant(self.line.pop(each)[1])
             case Start():
@@ -283,10 +224,11 @@ class World:
                 works = self._chance.random() >= self._faults.failing
                 engine.load += 1
                 self.clock.at(self.clock.now + seconds, self._loaded, engine, engine.load, works)
-            case Stop():
-                if engine.in_flight:
-                    raise RuntimeError(f"{self.contender.name} cuts off {engine.in_flight} requests")
+            case Stop(_, _, force):
+                if engine.leases and not force:
+                    raise RuntimeError(f"{self.contender.name} cuts off {len(engine.leases)} requests")
                 self._enter(engine, Phase.STOPPING)
+                self._cut_off(engine)
                 self.clock.at(self.clock.now + engine.model.unload_seconds, self._stopped, engine)
             case CloseGate():
                 self._enter(engine, Phase.DRAINING)
@@ -295,46 +237,33 @@ class World:
             case Refuse(name, _):
                 raise RuntimeError(f"{name} never fits")
 
+    def _cut_off(self, engine: Engine) -> None:
+        """The drain limit has passed for what still runs. Its clients go on as after an answer."""
+        engine.queue.clear()
+        engine.serving = 0
+        for request in [*engine.leases.values()]:
+            request.cut_off = True
+            self._end(engine, request)
+
     def _enter(self, engine: Engine, phase: Phase) -> None:
-        engine.phase, engine.since = phase, self.clock.now
-        engine.spans.append((self.clock.now, phase))
+        engine.enter(phase, self.clock.now)
+        self._history.spans[engine.model.name].append((self.clock.now, phase))
 
     def _loaded(self, engine: Engine, load: int, works: bool) -> None:
         if engine.phase is not Phase.STARTING or engine.load != load:
             return  # it was broken off
-        if not works:
+        if works:
+            self._enter(engine, Phase.READY)
+        else:
             self._fail(engine)
-            return
-        self._enter(engine, Phase.READY)
-        engine.ready_at = engine.last_used = self.clock.now
         self._settle()
 
     def _fail(self, engine: Engine) -> None:
         """Everybody who waits for it is told."""
-        self._enter(engine, Phase.ASLEEP)
-        told = [each for each, (waiting, _) in self.line.items() if waiting.model == engine.model.name]
-        for each in told:
-            self._history.given_up.append(self.clock.now - self.line.pop(each)[1].joined)
-        self._settle()
+        self._enter(engine, Phase.FAILED)
+        for each in [each for each, (waiting, _) in self.line.items() if waiting.model == engine.model.name]:
+            self._give_up(self.line.pop(each)[1])
 
     def _stopped(self, engine: Engine) -> None:
         self._enter(engine, Phase.ASLEEP)
         self._settle()
-
-
-def _spec(model: SimulatedModel, idle_timeout: float, drain_timeout: float, slow: float) -> ModelSpec:
-    return ModelSpec(
-        name=model.name,
-        api_base="http://model.invalid/v1",
-        health_url="http://model.invalid/health",
-        container=model.name,
-        command=None,
-        environment={},
-        gpus=(_GPU,),
-        memory=round(model.memory * _ROOM),
-        role=Role.NORMAL,
-        idle_timeout=idle_timeout,
-        start_timeout=model.load_seconds * slow,
-        stop_timeout=max(model.unload_seconds, 1e-6),
-        drain_timeout=drain_timeout,
-    )

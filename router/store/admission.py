@@ -10,17 +10,17 @@ import asyncio
 import contextlib
 import json
 import logging
-import secrets
 import time
 import uuid
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from router.errors import (
     REFUSALS,
     CallerLimit,
     ClientGone,
+    LineFull,
     ModelFailed,
     Refusal,
     ServiceUnavailable,
@@ -28,67 +28,24 @@ from router.errors import (
     WaitBoundExceeded,
 )
 from router.store import keys
+from router.store.api_token import shared_api_token
 from router.store.connection import Scripts, connect, translated
+from router.store.ticket import LineLimits, Place, Ticket, standing
 
 log = logging.getLogger(__name__)
 
 #: Seconds between heartbeats, and after how many without one a worker's leases are void.
-HEARTBEAT = 2.0
+HEARTBEAT = 0.3
 WORKER_LIFE = 10.0
+#: Seconds that a heartbeat may take. Those who wait hear within 2 s that Redis is away: after two in a row without an
+#: answer, since the first alone may be a slow moment, of Redis or of this process.
+_BEAT_TIMEOUT = 0.6
 #: Seconds that waiting requests bear with a Redis that is away, and all requests with a router that is.
-REDIS_PATIENCE = 1.5
+REDIS_PATIENCE = 1.1
 ROUTER_PATIENCE = 30.0
 _INBOX_BLOCK = 1.0
 _RETRY_PAUSE = 0.2
-#: Seconds after which a caller may try again whose model's load has never been measured.
-_UNKNOWN_RETRY = 30.0
 _ADMIT_TRIES = 3
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One request's way through admission. caller: hash of its key. started: monotonic seconds of its lease."""
-
-    model: str
-    caller: str = ""
-    alias: str = ""
-    stream: bool = False
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    entry: str = ""
-    since: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
-    started: float | None = None
-    completed: bool = False
-    admitting: asyncio.Future[Any] | None = None
-    verdict: asyncio.Future[Refusal | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    @property
-    def leased(self) -> bool:
-        return self.started is not None
-
-    @property
-    def standing(self) -> str:
-        """What the store should know of it: "lease", "wait", or "" for nothing."""
-        if self.leased or (self.verdict.done() and self.verdict.result() is None):
-            return "lease"
-        if self.verdict.done() or self.admitting is None or not self.admitting.done():
-            return ""
-        if self.admitting.cancelled() or self.admitting.exception() is not None:
-            return ""
-        return {"go": "lease", "wait": "wait"}.get(self.admitting.result()[0], "")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a request stands. position: 1 is next, 0 is not in line. expected_seconds: None when nothing is known."""
-
-    phase: str
-    position: int
-    expected_seconds: float | None
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds after which another try makes sense."""
-        return _UNKNOWN_RETRY if self.expected_seconds is None else self.expected_seconds
 
 
 class Admission:
@@ -97,6 +54,7 @@ class Admission:
     def __init__(self, redis_url: str, worker: str | None = None) -> None:
         self.worker = worker or uuid.uuid4().hex[:12]
         self._redis = connect(redis_url)
+        self._pulse = connect(redis_url, answer_timeout=_BEAT_TIMEOUT, connections=1)  # it never stands behind requests
         self._inbox = connect(redis_url, answer_timeout=_INBOX_BLOCK + 1.0, connections=2)
         self._scripts = Scripts(self._redis)
         self._tickets: dict[str, Ticket] = {}
@@ -126,8 +84,8 @@ class Admission:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable):
             await self._scripts.run("void", self.worker)
-        await self._redis.aclose()
-        await self._inbox.aclose()
+        for client in (self._redis, self._pulse, self._inbox):
+            await client.aclose()
 
     @property
     def leases(self) -> int:
@@ -139,28 +97,21 @@ class Admission:
         """Requests of this worker that wait now."""
         return len(self._tickets) - self.leases
 
-    async def acquire(self, ticket: Ticket, *, limit: float | None, bound: float) -> None:
+    async def acquire(
+        self, ticket: Ticket, *, limit: float | None, bound: float, limits: LineLimits | None = None
+    ) -> None:
         """Return once the ticket has a lease on its model.
 
         limit: seconds that the caller is willing to wait (0: not at all; None: as long as it takes).
-        bound: seconds that the configuration allows. Raises a Refusal; StoreUnavailable when Redis is away.
-        Whatever happens, `end` must be called afterwards.
+        bound: seconds that the configuration allows. limits: of the line.
+        Raises a Refusal; StoreUnavailable when Redis is away. Whatever happens, `end` must be called afterwards.
         """
         patience = bound if limit is None else min(limit, bound)
-        if not ticket.entry:
-            ticket.entry = json.dumps(
-                {
-                    "model": ticket.model,
-                    "worker": self.worker,
-                    "caller": ticket.caller,
-                    "alias": ticket.alias,
-                    "stream": ticket.stream,
-                }
-            )
+        ticket.entry = ticket.entry or ticket.describe(self.worker)
         self._tickets[ticket.id] = ticket
         for _ in range(_ADMIT_TRIES):
             generation = self._generation
-            answer = await self._admit(ticket, patience)
+            answer = await self._admit(ticket, patience, limits or LineLimits())
             if answer[0] != "lost":
                 break
             await self._register(generation)
@@ -169,11 +120,12 @@ class Admission:
                 ticket.started = time.monotonic()
                 return
             case ["wait", _]:
+                ticket.joined = time.monotonic()
                 await self._wait(ticket, patience, by_caller=limit is not None and limit <= bound)
                 return
         raise await self._refusal(ticket, answer)
 
-    async def _admit(self, ticket: Ticket, patience: float) -> list[Any]:
+    async def _admit(self, ticket: Ticket, patience: float, limits: LineLimits) -> list[Any]:
         # A caller that is cancelled here must not leave a lease: the question is asked to its end, and `end` waits.
         ticket.admitting = asyncio.ensure_future(
             self._scripts.run(
@@ -185,6 +137,10 @@ class Admission:
                 int(patience * 1000),
                 int(ROUTER_PATIENCE * 1000),
                 self._generation,
+                ticket.caller,
+                limits.parallel,
+                limits.model,
+                limits.caller,
             )
         )
         ticket.admitting.add_done_callback(self._note_failure)
@@ -205,14 +161,7 @@ class Admission:
                     "the longest wait that this server allows has passed; ask again later",
                 )
             )
-            raise kind(
-                f"Model {ticket.model!r} is {place.phase}: {why}.",
-                model=ticket.model,
-                phase=place.phase,
-                position=place.position or None,
-                expected_seconds=place.expected_seconds,
-                retry_after=place.retry_after,
-            ) from None
+            raise kind(f"Model {ticket.model!r} is {place.phase}: {why}.", **standing(ticket, place)) from None
         if refusal is not None:
             raise refusal
         ticket.started = time.monotonic()
@@ -238,22 +187,31 @@ class Admission:
                 return ServiceUnavailable(
                     f"Model {model!r} cannot be woken now: {reason}.", model=model, retry_after=5.0
                 )
-            case ["busy", phase, place]:
-                here = await self.place(ticket)
+            case ["busy", phase, position]:
+                here = replace(await self.place(ticket), phase=str(phase), position=int(position))
                 return CallerLimit(
                     f"Model {model!r} is {phase} and this request does not wait. Ask again, or allow a wait.",
-                    model=model,
-                    phase=str(phase),
-                    position=int(place),
-                    expected_seconds=here.expected_seconds,
-                    retry_after=here.retry_after,
+                    **standing(ticket, here),
+                )
+            case ["full", whose, count]:
+                here = await self.place(ticket)
+                who = f"for model {model!r}" if whose == "model" else "with this key"
+                return LineFull(
+                    f"{count} requests wait {who} already, which is the limit. Ask again when some of them are done.",
+                    **standing(ticket, here),
                 )
         raise StoreUnavailable(f"unexpected answer from the store: {answer!r}")
 
     async def place(self, ticket: Ticket) -> Place:
         """Where the ticket stands now. Raises StoreUnavailable."""
-        phase, position, expected = await self._scripts.run("place", ticket.id, ticket.model)
-        return Place(str(phase), int(position), int(expected) / 1000 if int(expected) >= 0 else None)
+        phase, *numbers = await self._scripts.run("place", ticket.id, ticket.model)
+        position, expected, at_most = map(int, numbers)
+        return Place(
+            str(phase),
+            position,
+            expected / 1000 if expected >= 0 else None,
+            at_most / 1000 if at_most >= 0 else None,
+        )
 
     def abandon(self, ticket: Ticket) -> None:
         """The client has gone: a wait for this ticket ends with ClientGone. `end` is still due."""
@@ -268,13 +226,8 @@ class Admission:
             self._something_ended.set()
 
     async def api_token(self) -> str:
-        """What proves to the router that a call comes from a gateway. Made here if Redis has none (any more)."""
-        async with translated():
-            token: str | None = await self._redis.get(keys.API_TOKEN)
-            if token is None:
-                await self._redis.set(keys.API_TOKEN, secrets.token_urlsafe(32), nx=True)
-                token = await self._redis.get(keys.API_TOKEN)
-        return token or ""
+        """What proves to the router that a call comes from a gateway. Raises StoreUnavailable."""
+        return await shared_api_token(self._redis)
 
     # --- the worker's own tasks
 
@@ -322,36 +275,38 @@ class Admission:
 
     def _deliver(self, fields: dict[str, str]) -> None:
         ticket = self._tickets.get(fields["id"])
-        if ticket is None or ticket.verdict.done():
+        if ticket is None:
             return
-        if fields["verdict"] == "go":
-            ticket.verdict.set_result(None)
+        if fields["verdict"] == "cut":
+            if ticket.cut is not None:
+                ticket.cut(_refusal_of(ticket, fields["detail"]))
             return
-        detail = json.loads(fields["detail"])
-        kind = REFUSALS.get(detail.pop("kind", ""), ServiceUnavailable)
-        detail["log"] = tuple(detail.get("log") or ())
-        ticket.verdict.set_result(kind(model=ticket.model, **detail))
+        if ticket.verdict.done():
+            return
+        ticket.verdict.set_result(None if fields["verdict"] == "go" else _refusal_of(ticket, fields["detail"]))
 
     async def _beat(self) -> None:
-        away_since: float | None = None
+        away_since, unanswered = 0.0, 0
         while True:
+            asked = time.monotonic()
             try:
                 async with translated():
-                    known = await self._redis.pexpire(keys.worker(self.worker), int(WORKER_LIFE * 1000))
+                    known = await self._pulse.pexpire(keys.worker(self.worker), int(WORKER_LIFE * 1000))
                 if not known or not self._registered:
                     self._registered = False
                     await self._register(self._generation)
-                if away_since is not None:
+                if unanswered:
                     log.info("Redis is back")
-                away_since = None
+                unanswered = 0
             except StoreUnavailable as error:
-                now = time.monotonic()
-                if away_since is None:
+                if not unanswered:
                     log.warning("%s", error)
-                    away_since = now
-                if now - away_since >= REDIS_PATIENCE:
+                    away_since = asked
+                unanswered += 1
+                now = time.monotonic()
+                if unanswered > 1 and now - away_since >= REDIS_PATIENCE:
                     self._give_up_waiting()
-                await asyncio.sleep(_RETRY_PAUSE)
+                await asyncio.sleep(asked + _RETRY_PAUSE - now)  # a timeout has been pause enough
                 continue
             self._suspicion.clear()
             with contextlib.suppress(TimeoutError):
@@ -386,3 +341,10 @@ class Admission:
                 arguments += [ticket.standing, ticket.id, ticket.model, ticket.since, ticket.entry]
         await self._scripts.run("register", self.worker, int(WORKER_LIFE * 1000), self._generation, *arguments)
         self._registered = True
+
+
+def _refusal_of(ticket: Ticket, told: str) -> Refusal:
+    detail = json.loads(told)
+    kind = REFUSALS.get(detail.pop("kind", ""), ServiceUnavailable)
+    detail["log"] = tuple(detail.get("log") or ())
+    return kind(model=ticket.model, **detail)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from router.errors import Refusal
+from router.errors import Cancelled, Refusal
 from router.store import keys
+from router.store.api_token import shared_api_token
 from router.store.connection import Scripts, connect, translated
-from router.store.state import FleetState, Lease, ModelState, Phase, Waiting
+from router.store.key_ring import KeyRing
+from router.store.state import CallerState, EndedRequest, FleetState, Lease, ModelState, Observation, Phase, Waiting
 
 #: Seconds for which a nudge is awaited at a time; redis-py can be deaf to a cancellation for that long.
 _NUDGE_BLOCK = 1.0
+#: Ended requests that are read from Redis at a time.
+_HISTORY_PAGE = 1000
 
 
 class FleetStore:
@@ -22,6 +27,7 @@ class FleetStore:
         self._redis = connect(redis_url)
         self._scripts = Scripts(self._redis)
         self._url = redis_url
+        self.key_ring = KeyRing(self._redis)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -30,16 +36,18 @@ class FleetStore:
 
     async def snapshot(self, models: Sequence[str]) -> FleetState:
         """One consistent read of `models` and the line. Raises StoreUnavailable."""
-        now, states, line = await self._scripts.run("snapshot", *models)
+        now, states, line, observations = await self._scripts.run("snapshot", *models)
         return FleetState(
             now=int(now) / 1000,
             models={
-                name: _model_state(states[2 * index], int(states[2 * index + 1])) for index, name in enumerate(models)
+                name: _model_state(states[3 * index], int(states[3 * index + 1]), states[3 * index + 2])
+                for index, name in enumerate(models)
             },
             line=tuple(
                 Waiting(id=line[index], joined=float(line[index + 1]) / 1000, **json.loads(line[index + 2]))
                 for index in range(0, len(line), 3)
             ),
+            observations=int(observations),
         )
 
     async def leases(self, models: Iterable[str]) -> list[Lease]:
@@ -48,8 +56,10 @@ class FleetStore:
         async with translated():
             for model in models:
                 for lease_id, value in (await self._redis.hgetall(keys.leases(model))).items():
-                    since, _, entry = value.partition("|")
-                    found.append(Lease(id=lease_id, since=int(since) / 1000, **json.loads(entry)))
+                    since, joined, entry = value.split("|", 2)
+                    found.append(
+                        Lease(id=lease_id, since=int(since) / 1000, joined=int(joined) / 1000, **json.loads(entry))
+                    )
         return sorted(found, key=lambda lease: lease.since)
 
     async def nudges(self) -> AsyncIterator[None]:
@@ -84,6 +94,24 @@ class FleetStore:
                 rows = answer[0][1] if answer else []
         return [{"id": event_id, **fields} for event_id, fields in rows]
 
+    async def last_event(self) -> str:
+        """The id of the newest event; "0-0" when there is none."""
+        async with translated():
+            rows = await self._redis.xrevrange(keys.EVENTS, count=1)
+        return str(rows[0][0]) if rows else "0-0"
+
+    async def history(self, since: float = 0.0) -> AsyncIterator[EndedRequest]:
+        """The requests that ended after `since` and are still remembered, in the order of their ends."""
+        start = str(int(since * 1000))  # the ids of the stream are the milliseconds of the ends
+        while True:
+            async with translated():
+                rows = await self._redis.xrange(keys.REQUESTS, min=start, count=_HISTORY_PAGE)
+            for _, fields in rows:
+                yield _ended_request(fields)
+            if len(rows) < _HISTORY_PAGE:
+                return
+            start = f"({rows[-1][0]}"
+
     # --- the GPU lock
 
     async def take_lock(self, router: str, life: float) -> str | None:
@@ -99,9 +127,10 @@ class FleetStore:
 
     # --- what the acting router writes
 
-    async def grant(self, holder: str, model: str, ids: Sequence[str]) -> int:
-        """Leases for these waiting requests, if the model is still ready. Returns how many."""
-        return int(await self._scripts.run("grant", holder, model, *ids))
+    async def grant(self, holder: str, model: str, ids: Sequence[str], parallel: int = 0) -> int:
+        """Leases for these waiting requests, if the model is still ready, and not for more than `parallel` at a time
+        (0: any number). Returns how many."""
+        return int(await self._scripts.run("grant", holder, model, parallel, *ids))
 
     async def refuse(self, holder: str, refusal: Refusal, ids: Sequence[str]) -> int:
         """Take these requests out of the line and tell their callers why."""
@@ -146,22 +175,51 @@ class FleetStore:
         """End the leases and places of gateway workers whose heartbeat has stopped. Returns how many."""
         return int(await self._scripts.run("void", ""))
 
+    async def take_observations(self, holder: str, horizon: float, models: Sequence[str]) -> list[Observation]:
+        """What was observed since the last call. Callers whose last request ended more than `horizon` seconds ago are
+        gone: they are forgotten, and that is an infinite pause."""
+        rows = await self._scripts.run("observed", holder, int(horizon * 1000), *models)
+        found = []
+        for model, caller, kind, milliseconds in map(json.loads, rows):
+            found.append(Observation(model, caller, kind, milliseconds / 1000 if milliseconds >= 0 else math.inf))
+        return found
+
+    async def pauses(self, model: str) -> dict[str, tuple[float, ...]]:
+        """The learned pauses of a model's callers, as router.scheduling.gaps keeps them; those of all under ""."""
+        async with translated():
+            rows = await self._redis.hgetall(keys.pauses(model))
+        return {caller: tuple(json.loads(counts)) for caller, counts in rows.items()}
+
+    async def set_pauses(self, model: str, known: Mapping[str, Sequence[float] | None]) -> None:
+        """Write the learned pauses of these callers of a model; None forgets one."""
+        kept = {caller: json.dumps([round(each, 3) for each in counts]) for caller, counts in known.items() if counts}
+        forgotten = [caller for caller, counts in known.items() if not counts]
+        async with translated(), self._redis.pipeline(transaction=True) as pipe:
+            if kept:
+                pipe.hset(keys.pauses(model), mapping=kept)
+            if forgotten:
+                pipe.hdel(keys.pauses(model), *forgotten)
+            await pipe.execute()
+
     async def set_trouble(self, reason: str) -> None:
         """Say why nothing can be woken now; empty when all is well."""
         async with translated():
             await self._redis.hset(keys.ROUTER, "trouble", reason)
 
-    async def share_api_token(self, proposal: str) -> str:
-        """The token that gateways show to routers: `proposal` if there was none yet."""
-        async with translated():
-            await self._redis.set(keys.API_TOKEN, proposal, nx=True)
-            token: str = await self._redis.get(keys.API_TOKEN)
-        return token
+    async def api_token(self) -> str:
+        """What a gateway shows to routers. Raises StoreUnavailable."""
+        return await shared_api_token(self._redis)
 
     async def set_fields(self, model: str, fields: Mapping[str, str | int]) -> None:
         """Learned costs and expectations: they steer nothing that could be harmed by a late write."""
         async with translated():
             await self._redis.hset(keys.model(model), mapping=dict(fields))
+
+    async def note(self, model: str, event: str, detail: str) -> None:
+        """Add something to the events that changes nothing."""
+        async with translated():
+            entry = {"event": event, "model": model, "at": await self.now_ms(), "detail": detail}
+            await self._redis.xadd(keys.EVENTS, entry, maxlen=10_000)
 
     # --- what an admin asks for; the controller sees it in its next snapshot
 
@@ -173,6 +231,13 @@ class FleetStore:
             pipe.xadd(keys.EVENTS, {"event": event, "model": model, "at": await self.now_ms()}, maxlen=10_000)
             pipe.publish(keys.NUDGE, "1")
             await pipe.execute()
+
+    async def cancel(self, request_id: str, models: Iterable[str], caller: str | None) -> str:
+        """End a request: of this caller only, unless None. Returns where it was: "waiting", "running", or "" when there
+        is none. One that runs is over when its gateway worker has cut it off."""
+        why = Cancelled("The request was cancelled by its owner or an administrator.")
+        detail, anybodys = json.dumps(_detail(why)), int(caller is None)
+        return str(await self._scripts.run("cancel", request_id, caller or "", anybodys, detail, *models))
 
     async def now_ms(self) -> int:
         """Redis's clock in milliseconds."""
@@ -196,7 +261,19 @@ def _detail(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def _model_state(flat: Sequence[str], in_flight: int) -> ModelState:
+def _ended_request(fields: Mapping[str, str]) -> EndedRequest:
+    granted = fields["granted"]
+    return EndedRequest(
+        model=fields["model"],
+        caller=fields["caller"],
+        joined=float(fields["joined"]) / 1000,
+        granted=float(granted) / 1000 if granted else None,
+        ended=float(fields["ended"]) / 1000,
+        completed=fields["completed"] == "1",
+    )
+
+
+def _model_state(flat: Sequence[str], in_flight: int, callers: Sequence[str]) -> ModelState:
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
 
     def seconds(name: str) -> float | None:
@@ -216,6 +293,17 @@ def _model_state(flat: Sequence[str], in_flight: int) -> ModelState:
         load_seconds=seconds("load_ms"),
         unload_seconds=seconds("unload_ms"),
         service_seconds=seconds("service_ms"),
+        longest_load=seconds("longest_load_ms"),
+        longest_unload=seconds("longest_unload_ms"),
+        longest_service=seconds("longest_service_ms"),
         error=fields.get("error", ""),
         log=tuple(json.loads(fields.get("log") or "[]")),
+        ready_at=seconds("ready_at") or 0.0,
+        callers={name: _caller_state(value) for name, value in zip(callers[::2], callers[1::2], strict=True)},
+        measured_memory=int(fields["measured_memory"]) if fields.get("measured_memory") else None,
     )
+
+
+def _caller_state(value: str) -> CallerState:
+    _, running, last_end = value.split("|")
+    return CallerState(last_end=int(last_end) / 1000 if last_end else None, in_flight=int(running))

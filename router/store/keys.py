@@ -9,6 +9,8 @@ WAITING = PREFIX + "waiting"
 EVENTS = PREFIX + "events"
 NUDGE = PREFIX + "nudge"
 ROUTER = PREFIX + "router"
+OBSERVED = PREFIX + "observed"
+REQUESTS = PREFIX + "requests"
 API_TOKEN = PREFIX + "router:token"
 
 
@@ -22,6 +24,16 @@ def leases(name: str) -> str:
     return f"{PREFIX}leases:{name}"
 
 
+def callers(name: str) -> str:
+    """Hash of one model's callers: open requests, those in flight, and the end of the last one."""
+    return f"{PREFIX}callers:{name}"
+
+
+def pauses(name: str) -> str:
+    """Hash of the learned pauses of one model's callers by caller; those of all of them under the empty name."""
+    return f"{PREFIX}pauses:{name}"
+
+
 def worker(worker_id: str) -> str:
     """Exists while a gateway worker's heartbeat goes on."""
     return f"{PREFIX}worker:{worker_id}"
@@ -30,3 +42,7 @@ def worker(worker_id: str) -> str:
 def inbox(worker_id: str) -> str:
     """Stream of verdicts for the requests of one gateway worker."""
     return f"{PREFIX}inbox:{worker_id}"
+
+
+#: Published on when a key is made, changed or revoked.
+KEY_CHANGES = PREFIX + "keys:changes"

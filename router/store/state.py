@@ -22,11 +22,12 @@ class Phase(StrEnum):
 class CallerState:
     """What is known of one caller of one model. in_flight: its leases there. last_end: end of its last request there;
     None while one of its requests waits or runs there, and once it counts as gone.
-    gaps: the learned histogram of its pauses (router.scheduling.gaps)."""
+    gaps: the learned histogram of its pauses (router.scheduling.gaps). service_seconds: learned, of its requests."""
 
     last_end: float | None = None
     in_flight: int = 0
     gaps: tuple[float, ...] = ()
+    service_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,10 @@ class ModelState:
     since: when its phase began. last_used: end of its last request, or the last touch.
     wanted: when an admin asked for it, while that is not yet done. sleep: "", "drain" or "force".
     retry_at: a failed model is not started before. load_seconds and unload_seconds: learned, None before the first.
-    service_seconds: learned length of one request. error and log: of the last failure.
+    service_seconds: learned length of one request. longest_load, longest_unload and longest_service: the longest of
+    each that was seen lately. error and log: of the last failure.
     ready_at: when its present residency began to serve. gaps: the pauses of all its callers together.
+    measured_memory: learned bytes that it takes of each of its GPUs, None before the first measured load.
     callers: those with a request in flight, and those whose last one ended too recently to count them as gone.
     """
 
@@ -53,16 +56,21 @@ class ModelState:
     load_seconds: float | None = None
     unload_seconds: float | None = None
     service_seconds: float | None = None
+    longest_load: float | None = None
+    longest_unload: float | None = None
+    longest_service: float | None = None
     error: str = ""
     log: tuple[str, ...] = ()
     ready_at: float = 0.0
     gaps: tuple[float, ...] = ()
     callers: Mapping[str, CallerState] = field(default_factory=dict)
+    measured_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One request in the line. caller: the hash of its key; alias: the key's name for people."""
+    """One request in the line. caller: the hash of its key; alias: the key's name for people. priority and share: the
+    key's, see router.scheduling.fairness."""
 
     id: str
     model: str
@@ -71,25 +79,55 @@ class Waiting:
     alias: str = ""
     worker: str = ""
     stream: bool = False
+    priority: int = 0
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One request in flight."""
+    """One request in flight. joined: when it asked."""
 
     id: str
     model: str
     since: float
+    joined: float = 0.0
     caller: str = ""
     alias: str = ""
     worker: str = ""
     stream: bool = False
+    priority: int = 0
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something that the router learns from. kind: "pause" (infinite: the caller is gone) or "service"."""
+
+    model: str
+    caller: str
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRequest:
+    """One request of the past. caller: the hash of its key. granted: when it got its lease; None when it never did.
+    completed: whether it ran to its end."""
+
+    model: str
+    caller: str
+    joined: float
+    granted: float | None
+    ended: float
+    completed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FleetState:
-    """One consistent read of everything that the scheduler decides on. `line` is oldest first."""
+    """One consistent read of everything that the scheduler decides on. `line` is oldest first. observations: how many
+    wait to be learned from."""
 
     now: float
     models: dict[str, ModelState]
     line: tuple[Waiting, ...]
+    observations: int = 0

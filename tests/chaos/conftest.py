@@ -26,7 +26,11 @@ def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         tmp_path_factory.mktemp("chaos"),
         MODELS,
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
-        settings={"keepalive_interval": "300ms", "cooldown": {"first": "100ms", "longest": "100ms"}},
+        settings={
+            "keepalive_interval": "300ms",
+            "scheduling": {"patience": 0, "minimum_service": 0, "hold_share": 0},  # strictly by age
+            "cooldown": {"first": "100ms", "longest": "100ms"},
+        },
     )
     try:
         stack.start()

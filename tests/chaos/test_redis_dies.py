@@ -93,13 +93,15 @@ async def test_those_who_wait_are_told(
     hearth: Observer, stack: Stack, away: Callable[[Stack], None], back: Callable[[Stack], None]
 ) -> None:
     stack.set_options("small", "--fault never-ready")
-    asked = [asyncio.create_task(hearth.chat("small", stream=stream)) for stream in (False, True)]
-    await hearth.until_waiting(2)
+    streams: list[dict[str, str]] = [{}, {"X-Hearth-Loading": "reasoning"}]
+    asked = [asyncio.create_task(hearth.chat("small")) for _ in range(6)]
+    asked += [asyncio.create_task(hearth.chat("small", stream=True, headers=headers)) for headers in streams]
+    await hearth.until_waiting(len(asked))
     away(stack)
-    whole, streamed = await asyncio.gather(*asked)
-    assert whole.status_code == 503
-    assert "Redis is away" in whole.text
-    assert "Redis is away" in streamed.text
+    async with asyncio.timeout(_TOLD_WITHIN):
+        answers = await asyncio.gather(*asked)
+    assert {answer.status_code for answer in answers[: -len(streams)]} == {503}
+    assert all("Redis is away" in answer.text for answer in answers)
     stack.set_options("small")
     back(stack)
     await hearth.until_recovered()

@@ -124,7 +124,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             _MODELS,
             {model.name: fleet.container_name(model.name) for model in _MODELS},
             gpus={"0": {"memory": "100GiB"}},
-            settings={"runtime": "docker", "keepalive_interval": "200ms"},
+            settings={
+                "runtime": "docker",
+                "keepalive_interval": "200ms",
+                "scheduling": {"patience": 0, "minimum_service": 0, "hold_share": 0},
+            },
         )
         for name in ("left", "right", "small", "brief"):
             fleet.create(name, stack.ports[name])

@@ -13,10 +13,18 @@ MODELS = [
     Model("wild/*", served=("a", "b")),
     Model("faulty", lifecycle={"start_timeout": "20s"}),
     Model("idle", lifecycle={"idle_timeout": "1s"}),
+    # says that it can do everything, and that it takes more than its engine does
+    Model(
+        "able",
+        info={"max_input_tokens": 2048, "supports_function_calling": True, "supports_vision": True},
+        options=("--max-model-len", "1536", "--prefill-tokens-per-second", "100000"),
+    ),
     Model("patient", lifecycle={"idle_timeout": "1h"}),
     Model("hasty", lifecycle={"start_timeout": "1500ms"}),
     Model("missing", lifecycle={"command": ["no-such-program"]}),
     Model("left", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),
+    # one that the wildcard above would match
+    Model("wild/retired", gpu="1", info={"catalogue": {"disabled": "it ate its cables"}}),
     Model("right", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),
 ]
 
@@ -31,6 +39,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         settings={
             "keepalive_interval": "300ms",
             "max_body": "1MiB",
+            # strictly by age: what the tests of a single swap are about; test_scheduling.py has the policy
+            "scheduling": {"patience": 0, "minimum_service": 0, "hold_share": 0},
             "drain_timeout": "60s",
             "max_wait": "60s",
             "cooldown": {"first": "1s", "longest": "2s"},

@@ -52,7 +52,9 @@ async def check(request, api_key):
 #: LiteLLM executes a plugin that lies beside its configuration as a module of its own: a second class and instance.
 _SECOND_HOOK = """
 
-second_hook = LifecycleHook(LifecycleSettings.model_validate({"gpus": {"0": {"memory": 1}}}))
+from router.settings import LifecycleSettings
+settings = LifecycleSettings.model_validate({"gpus": {"0": {"memory": 1}}})
+second_hook = LifecycleHook(Config(settings=settings, models={}))
 """
 
 
@@ -83,6 +85,7 @@ class Model:
     """One model of the stack. name: may be a wildcard. served: what its engine calls itself.
 
     exclusive: its engines must never run beside another exclusive one of the same GPU, and the launcher watches it.
+    info: what else its `model_info` says. options: more arguments for its engine.
     """
 
     name: str
@@ -93,6 +96,8 @@ class Model:
     tokens_per_second: float = 300.0
     alone: bool = False
     lifecycle: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -319,6 +324,7 @@ class Stack:
             *("--load-seconds", str(model.load_seconds)),
             *("--tokens-per-second", str(model.tokens_per_second)),
             *("--answer-tokens", "12"),
+            *model.options,
         ]
         lifecycle = {"command": command, "gpu": model.gpu, "memory": model.memory, **model.lifecycle}
         provider = engine.rsplit("/", 1)[-1]
@@ -328,7 +334,7 @@ class Stack:
                 "model": f"hosted_vllm/{provider}",
                 "api_base": f"http://127.0.0.1:{self.ports[model.name]}/v1",
             },
-            "model_info": {"lifecycle": lifecycle},
+            "model_info": {"lifecycle": lifecycle, **model.info},
         }
 
 

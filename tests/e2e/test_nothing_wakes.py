@@ -44,6 +44,7 @@ async def test_the_model_list_has_sleeping_models(asleep: Observer) -> None:
         "/model_group/info",
         "/v1/models/small",
         "/lifecycle/models",
+        "/lifecycle/catalogue",
         "/lifecycle/requests",
         "/lifecycle/events?follow=false",
         "/metrics",
@@ -83,6 +84,31 @@ async def test_an_unknown_model_wakes_nothing(asleep: Observer, address: Address
     answer = await asleep.http.send(address.request(asleep.http, "nothing-of-that-name"))
     assert 400 <= answer.status_code < 500, answer.text
     assert "nothing-of-that-name" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("address", ALL, ids=str)
+async def test_a_disabled_model_is_refused_with_its_reason(asleep: Observer, address: Address) -> None:
+    answer = await asleep.http.send(address.request(asleep.http, "wild/retired"))
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["error"]["type"] in ("model_disabled", "not_found_error")  # the second is Anthropic's word
+    assert "it ate its cables" in answer.json()["error"]["message"]
+
+
+async def test_a_disabled_model_is_listed_nowhere(asleep: Observer) -> None:
+    for path in ("/v1/models", "/v1/model/info", "/lifecycle/models"):
+        answer = await asleep.http.get(path)
+        assert "patient" in answer.text
+        assert "retired" not in answer.text
+    answer = await asleep.http.post("/lifecycle/models/wild/retired/wake")
+    assert answer.status_code == 404
+    assert "it ate its cables" in answer.json()["detail"]
+
+
+async def test_the_catalogue_has_disabled_models_too(asleep: Observer) -> None:
+    cards = (await asleep.http.get("/lifecycle/catalogue")).json()["cards"]
+    found = {card["name"]: card["catalogue"]["disabled"] for card in cards}
+    assert found.keys() == asleep.stack.models.keys()
+    assert {name: reason for name, reason in found.items() if reason} == {"wild/retired": "it ate its cables"}
 
 
 @pytest.mark.parametrize("name", ["hosted_vllm/small", "small,left", "left,small"])
@@ -137,3 +163,9 @@ async def test_the_router_answers_its_gateway_only(asleep: Observer) -> None:
     forged = {"X-Hearth-Token": asleep.router.headers["X-Hearth-Token"], "X-Hearth-Role": "admin"}
     answer = await asleep.http.post(path, headers={**forged, "Authorization": "Bearer sk-wrong"})
     assert answer.status_code == 401, "the gateway takes nobody's word for a role"
+
+
+async def test_hearth_keeps_no_keys_beside_those_of_a_custom_auth(asleep: Observer) -> None:
+    answer = await asleep.http.get("/lifecycle/keys")
+    assert answer.status_code == 501
+    assert "custom_auth" in answer.json()["detail"]

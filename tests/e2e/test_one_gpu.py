@@ -75,6 +75,7 @@ async def test_whoever_has_waited_longest_is_next(hearth: Observer, events: list
         ):
             asked.append(asyncio.create_task(ask(name, model)))
             await hearth.until_waiting(number)
+            await hearth.until_phase("left", "draining")  # before that, a request for it would not have to wait
         async for _ in lines(stream):
             pass
     await asyncio.gather(*asked)

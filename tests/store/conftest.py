@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from acting_router import ActingRouter, StartRouter
-from fake_runtime import FakeRuntime
+from fake_runtime import FakeRuntime, Machine
+from stage import Stage
 
 from router.config import Config
+from router.memory.engine_memory import EngineMemory
 from router.store import admission as admission_module
 from router.store.admission import Admission
 from router.store.fleet import FleetStore
@@ -41,8 +43,8 @@ async def gateway(redis_url: str) -> AsyncIterator[Admission]:
 async def start_router(redis_url: str) -> AsyncIterator[StartRouter]:
     routers: list[ActingRouter] = []
 
-    def start(config: Config, runtime: FakeRuntime) -> ActingRouter:
-        router = ActingRouter(redis_url, config, runtime)
+    def start(config: Config, runtime: FakeRuntime, memory: EngineMemory | None = None) -> ActingRouter:
+        router = ActingRouter(redis_url, config, runtime, memory)
         routers.append(router)
         router.start()
         return router
@@ -50,3 +52,12 @@ async def start_router(redis_url: str) -> AsyncIterator[StartRouter]:
     yield start
     for router in routers:
         await router.stop()
+
+
+@pytest.fixture
+async def stage(gateway: Admission, fleet_store: FleetStore, start_router: StartRouter) -> AsyncIterator[Stage]:
+    stage = Stage(Machine(), gateway, fleet_store, start_router)
+    yield stage
+    for engine in stage.machine.engines.values():
+        engine.may_start.set()
+        engine.may_stop.set()

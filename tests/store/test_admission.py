@@ -12,9 +12,10 @@ from redis_server import RedisServer
 from router.errors import CallerLimit, ClientGone, ModelFailed, ServiceUnavailable, StoreUnavailable, WaitBoundExceeded
 from router.store import admission as admission_module
 from router.store import keys
-from router.store.admission import Admission, Ticket
+from router.store.admission import Admission
 from router.store.fleet import FleetStore
 from router.store.state import Phase
+from router.store.ticket import Ticket
 
 LONG = 60.0
 
@@ -426,6 +427,41 @@ async def test_those_who_wait_hear_that_redis_is_away(
         for task in tasks:
             with pytest.raises(ServiceUnavailable, match="Redis is away"):
                 await task
+
+
+async def test_those_who_wait_hear_that_redis_is_frozen(
+    gateway: Admission, acting: Acting, redis_server: RedisServer
+) -> None:
+    tickets = [Ticket("m") for _ in range(3)]
+    tasks = [ask(gateway, ticket) for ticket in tickets]
+    await acting.in_line(3)
+    redis_server.freeze()
+    async with asyncio.timeout(10):
+        for task in tasks:
+            with pytest.raises(ServiceUnavailable, match="Redis is away"):
+                await task
+
+
+async def test_a_slow_moment_of_redis_is_borne(
+    gateway: Admission,
+    acting: Acting,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One heartbeat without an answer is not enough, however long it took."""
+    monkeypatch.setattr(admission_module, "REDIS_PATIENCE", 0.0)
+    ticket = Ticket("m")
+    waiting = ask(gateway, ticket)
+    await acting.in_line(1)
+    redis_server.freeze()
+    await eventually(lambda: "Redis does not answer" in caplog.text)
+    redis_server.thaw()
+    await acting.move("m", Phase.READY)
+    await acting.store.grant(acting.holder, "m", [ticket.id])
+    async with asyncio.timeout(20):
+        await waiting
+    gateway.end(ticket)
 
 
 async def test_short_absence_of_redis_is_borne(gateway: Admission, acting: Acting, redis_server: RedisServer) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 from eventually import eventually
 
-from router.errors import Fenced, ModelFailed, ServiceUnavailable
+from router.errors import Fenced, ModelFailed, ServiceUnavailable, StoreUnavailable
 from router.gpu_lock import GpuLock
 from router.store import keys
-from router.store.admission import Admission, Ticket
+from router.store.admission import Admission
 from router.store.connection import connect
 from router.store.fleet import FleetStore
 from router.store.state import Phase
+from router.store.ticket import Ticket
 
 LONG = 60.0
 
@@ -217,6 +218,13 @@ async def test_events_are_read_from_where_one_left_off(fleet_store: FleetStore) 
 
 
 async def test_token_between_gateways_and_routers_is_made_once(fleet_store: FleetStore, gateway: Admission) -> None:
-    assert await fleet_store.share_api_token("first") == "first"
-    assert await fleet_store.share_api_token("second") == "first"
-    assert await gateway.api_token() == "first"
+    token = await fleet_store.api_token()
+    assert len(token) >= 32
+    assert await gateway.api_token() == token == await fleet_store.api_token()
+
+
+async def test_an_empty_token_is_none(fleet_store: FleetStore, gateway: Admission) -> None:
+    await gateway._redis.set(keys.API_TOKEN, "")
+    for store in (fleet_store, gateway):
+        with pytest.raises(StoreUnavailable, match="token"):
+            await store.api_token()

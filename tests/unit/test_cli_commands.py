@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +25,7 @@ def model(name: str, **fields: Any) -> dict[str, Any]:
     return {
         "name": name, "phase": "asleep", "since": 0.0, "in_flight": 0, "waiting": 0, "gpus": ["0"],
         "memory": 20 * 2**30, "role": "normal", "pinned": False, "idle_timeout": 120.0,
-        "stops_at": None, "expected_seconds": None,
+        "stops_at": None, "expected_seconds": None, "at_most_seconds": 0.0,
         "load_seconds": None, "unload_seconds": None, "failures": 0, "retry_at": None, "error": "", "log": [],
     } | fields  # fmt: skip
 
@@ -38,10 +39,13 @@ class Stub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.looks: list[list[dict[str, Any]]] = [[model("small")]]
+        self.gpus = [{"name": "0", "room": 111 * 2**30, "claimed": 40 * 2**30}]
+        self.cards: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.asked: list[tuple[str, str, dict[str, str], str]] = []
         self.events = b""
+        self.history = b""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,6 +55,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
         self._answer()
 
     def log_message(self, *_: object) -> None:
@@ -63,13 +70,17 @@ class Handler(BaseHTTPRequestHandler):
             self._send(stub.refusal[0], json.dumps(stub.refusal[1]).encode())
         elif parts.path == "/lifecycle/models":
             look = stub.looks.pop(0) if len(stub.looks) > 1 else stub.looks[0]
-            gpus = [{"name": "0", "room": 111 * 2**30, "claimed": 40 * 2**30}]
+            gpus = stub.gpus
             view = {"now": 1000.0, "trouble": "", "acting": True, "gpus": gpus, "models": look}
             self._send(200, json.dumps(view).encode())
+        elif parts.path == "/lifecycle/catalogue":
+            self._send(200, json.dumps({"cards": stub.cards}).encode())
         elif parts.path == "/lifecycle/requests":
             self._send(200, json.dumps({"requests": stub.requests}).encode())
         elif parts.path == "/lifecycle/events":
             self._send(200, stub.events)
+        elif parts.path == "/lifecycle/history":
+            self._send(200, stub.history)
         elif parts.path.endswith("/logs"):
             self._send(200, b"first line\nlast line\n")
         else:
@@ -146,6 +157,161 @@ def test_models_in_a_table_and_as_json(stub: Stub) -> None:
     assert json.loads(hearth(stub, "models", "--json").stdout)[0]["load_seconds"] == 62.0
 
 
+def card(name: str, context: int, **catalogue: Any) -> dict[str, Any]:
+    return {"name": name, "context": context, "tools": True, "vision": False, "catalogue": catalogue}
+
+
+def test_models_have_their_catalogue_beside_what_they_do(stub: Stub) -> None:
+    problem = {"client": "OpenCode", "problem": "talks too much", "instead": "large"}
+    stub.cards = [
+        card("small", 32768, family="qwen3", experimental=True, known_problems=[problem]),
+        card("large", 131072, family="glm", experimental=False),
+        card("old", 4096, family="qwen2.5", disabled="it is gone"),
+    ]
+    stub.looks = [[model("small", phase="ready"), model("large"), model("bare")]]
+    shown = hearth(stub, "models").stdout
+    rows = {line.split()[0]: line.split() for line in shown.splitlines()}
+    assert rows["large"] == ["large", "glm", "proven", "131,072", "yes", "no", "asleep", "normal", "20.0", "GiB"]
+    assert rows["bare"] == ["bare", "experimental", "asleep", "normal", "20.0", "GiB"]
+    assert "small qwen3 experimental 32,768 yes no ready normal 20.0 GiB OpenCode" in " ".join(shown.split())
+    assert "old qwen2.5 disabled 4,096 yes no" in " ".join(shown.split())
+    assert "old is disabled: it is gone" in shown
+    assert "small with OpenCode: talks too much; instead: large" in shown
+
+
+def test_models_are_never_cut_off_and_empty_columns_are_left_out(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "a-name-that-is-longer-than-the-terminal-is-wide-and-more"
+    stub.looks = [[model(name)]]
+    heading, row = hearth(stub, "models").stdout.splitlines()
+    assert heading.split() == ["MODEL", "STATUS", "PHASE", "ROLE", "MEMORY"]
+    assert row.split() == [name, "experimental", "asleep", "normal", "20.0", "GiB"]
+
+
+def test_models_of_one_family_or_of_all_that_begin_so(stub: Stub) -> None:
+    stub.cards = [card("a", 1, family="qwen3"), card("b", 1, family="qwen3.6"), card("c", 1, family="glm")]
+    stub.looks = [[model("a"), model("b"), model("c")]]
+
+    def names(family: str) -> list[str]:
+        return [each["name"] for each in json.loads(hearth(stub, "models", "--family", family, "--json").stdout)]
+
+    assert names("qwen3") == ["a"]
+    assert names("qwen") == ["a", "b"]
+    refused = hearth(stub, "models", "--family", "nothing")
+    assert refused.exit_code == 1
+    assert "there are: qwen3, qwen3.6, glm" in refused.stderr
+
+
+_FILE = """
+general_settings: {lifecycle: {gpus: {"0": {memory: 24GiB}}}}
+model_list:
+  - model_name: here
+    litellm_params: {api_base: http://here:8000/v1}
+    model_info:
+      max_input_tokens: 8192
+      lifecycle: {container: here, memory: 3GiB}
+      catalogue: {family: tests, good_for: [maths]}
+"""
+
+
+def test_models_of_the_file_alone_when_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "litellm_config.yaml").write_text(_FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("router.cli.server.DEFAULT_URL", "http://127.0.0.1:1")
+    shown = CliRunner().invoke(app, ["models", "--json"])
+    (entry,) = json.loads(shown.stdout)
+    assert (entry["name"], entry["context"], entry["status"], entry["memory"]) == (
+        "here",
+        8192,
+        "experimental",
+        3 * 2**30,
+    )
+    assert entry["phase"] is None
+    assert "No server at http://127.0.0.1:1" in shown.stderr
+    assert "litellm_config.yaml" in shown.stderr
+
+
+def test_a_server_that_was_named_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "litellm_config.yaml").write_text(_FILE)
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, ["models", "--url", "http://127.0.0.1:1"])
+    assert (shown.exit_code, shown.stdout) == (1, "")
+
+
+def test_models_of_a_named_file_ask_no_server(stub: Stub, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(_FILE)
+    assert "here" in hearth(stub, "models", "--config", str(tmp_path / "mine.yaml")).stdout
+    assert stub.asked == []
+    (tmp_path / "mine.yaml").write_text(_FILE.replace("maths", "mathematics"))
+    refused = hearth(stub, "models", "--config", str(tmp_path / "mine.yaml"))
+    assert refused.exit_code == 2
+    assert "good_for.0" in refused.stderr
+
+
+def test_models_memory_holds_what_is_declared_against_what_was_measured(stub: Stub) -> None:
+    gib = 2**30
+    stub.looks = [[
+        model("right", memory=98 * gib, measured_memory=97 * gib, declaration="fits"),
+        model("greedy", memory=6 * gib, measured_memory=9 * gib, declaration="too low"),
+        model("modest", memory=96 * gib, measured_memory=40 * gib, declaration="too high"),
+        model("new"),
+    ]]  # fmt: skip
+    stub.gpus = [
+        {
+            "name": "0",
+            "memory": 119 * gib,
+            "reserve": 8 * gib,
+            "room": 111 * gib,
+            "claimed": 98 * gib,
+            "free": 12 * gib,
+        },
+        {"name": "1", "memory": 24 * gib, "reserve": 0, "room": 24 * gib, "claimed": 0, "free": None},
+    ]
+    shown = hearth(stub, "models", "--memory")
+    assert shown.exit_code == 0, shown.output
+    rows = {line.split()[0]: line.split(maxsplit=1)[1].split() for line in shown.stdout.splitlines() if line.strip()}
+    assert " ".join(rows["right"]) == "98.0 GiB 97.0 GiB -1.0 GiB fits"
+    assert " ".join(rows["greedy"]) == "6.0 GiB 9.0 GiB +3.0 GiB too low"
+    assert " ".join(rows["modest"]) == "96.0 GiB 40.0 GiB -56.0 GiB too high"
+    assert " ".join(rows["new"]) == "20.0 GiB"
+    assert " ".join(rows["0"]) == "119.0 GiB 8.0 GiB 111.0 GiB 98.0 GiB 12.0 GiB"
+    assert " ".join(rows["1"]) == "24.0 GiB 0 MiB 24.0 GiB 0 MiB not measured"
+
+
+def test_models_memory_as_json_has_the_gpus_too(stub: Stub) -> None:
+    shown = json.loads(hearth(stub, "models", "--memory", "--json").stdout)
+    assert [entry["name"] for entry in shown["models"]] == ["small"]
+    assert shown["gpus"][0]["free"] is None
+
+
+def test_models_that_are_kept_warm_say_why(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `status` where the idle countdown would be, within 80 columns; in `models` below the table."""
+    monkeypatch.setenv("COLUMNS", "80")
+    soon, later = (time.strftime(form, time.localtime(at)) for form, at in (("%H:%M", 5000.0), ("%a %H:%M", 64_800.0)))
+    often = {"phase": "ready", "since": 100.0, "stops_at": None}
+    stub.looks = [[
+        model("first", **often, warm={"reason": "preload", "until": None}),
+        model("second", **often, warm={"reason": "schedule", "until": 5000.0}),
+        model("a-model-with-a-name-as-long-as-any", **often, warm={"reason": "schedule", "until": 64_800.0}),
+        model("fourth", **often, in_flight=1, warm={"reason": "default", "until": None}),
+        model("fifth", warm={"reason": "schedule", "until": 64_800.0}),
+        model("sixth", **often),
+    ]]  # fmt: skip
+    shown = hearth(stub, "status").stdout
+    rows = {line.split()[0]: line.rstrip() for line in shown.splitlines() if line}
+    assert rows["first"].endswith("preload")
+    assert rows["second"].endswith(f"until {soon}")
+    assert [name for name, row in rows.items() if row.endswith(f"until {later}")] != []
+    assert rows["fourth"].endswith("in use")
+    assert rows["fifth"].endswith("schedule")
+    assert rows["sixth"].endswith("never")
+    assert max(map(len, shown.splitlines())) <= 80
+    listed = hearth(stub, "models").stdout
+    assert "first is to be kept warm: preload\n" in listed
+    assert f"fifth is to be kept warm: schedule until {later}\n" in listed
+    assert "sixth is" not in listed
+
+
 @pytest.mark.parametrize("action", ["wake", "sleep", "touch", "pin", "unpin"])
 def test_actions_are_posted_with_the_key(stub: Stub, action: str) -> None:
     done = hearth(stub, action, "small")
@@ -217,6 +383,27 @@ def test_an_event_stream_that_ends_is_an_error_when_it_was_to_be_followed(stub: 
     assert (done.exit_code, done.stderr) == (1, "The server has ended the stream.\n")
 
 
+def test_history_is_printed_as_it_is(stub: Stub) -> None:
+    stub.history = b'{"model": "small"}\n{"model": "large"}\n'
+    assert hearth(stub, "history", "--since", "7d").stdout.encode() == stub.history
+    assert stub.asked[0][1:3] == ("/lifecycle/history", {"seconds": "604800.0"})
+    hearth(stub, "history")
+    assert stub.asked[1][2] == {}
+
+
+def test_simulate_takes_what_the_server_has_learned(stub: Stub, tmp_path: Path) -> None:
+    stub.looks = [[model("demo-small", load_seconds=5.0, service_seconds=2.0), model("demo-large", load_seconds=33.0)]]
+    config = Path(__file__).parents[2] / "examples" / "demo.yaml"
+    common = ["simulate", "--config", str(config), "--arrivals-per-minute", "1", "--hours", "1", "--policy", "hearth"]
+    shown = hearth(stub, *common)
+    assert shown.exit_code == 0, shown.output
+    assert f"Loads measured by {stub.url}: demo-small, demo-large." in shown.stdout
+    assert "Loads assumed to take 60 s: demo-medium." in shown.stdout
+    known, assumed = (json.loads(hearth(stub, *common, "--json", "--url", url).stdout)[0]["load_seconds"]
+                      for url in (stub.url, "http://127.0.0.1:1"))  # fmt: skip
+    assert known < assumed
+
+
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -228,7 +415,7 @@ def test_an_event_stream_that_ends_is_an_error_when_it_was_to_be_followed(stub: 
         (500, {}, "The server answered 500"),
     ],
 )
-@pytest.mark.parametrize("command", [["pin", "x"], ["status"], ["events"], ["logs", "x"]])
+@pytest.mark.parametrize("command", [["pin", "x"], ["status"], ["events"], ["logs", "x"], ["history"]])
 def test_each_refusal_is_one_line(stub: Stub, command: list[str], status: int, body: dict[str, Any], said: str) -> None:
     stub.refusal = (status, body)
     done = hearth(stub, *command)
@@ -290,3 +477,10 @@ def test_the_note_of_a_server_that_is_gone_counts_for_nothing(stub: Stub) -> Non
     done = CliRunner().invoke(app, ["status"])
     assert "http://127.0.0.1:8009" in done.stderr
     assert not stub.asked
+
+
+def test_keys_where_another_keeps_them_is_a_matter_of_configuration(stub: Stub) -> None:
+    stub.refusal = (501, {"detail": "LiteLLM has a database"})
+    for command in (["list"], ["show"], ["create", "ada"], ["rotate", "ada"], ["revoke", "ada", "--yes"]):
+        shown = hearth(stub, "keys", *command)
+        assert (shown.exit_code, shown.stderr.strip()) == (2, "LiteLLM has a database"), command

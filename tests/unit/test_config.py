@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from router.config import Config, Role, load, parse
+from router.config import Config, load, parse
 from router.errors import ConfigError
+from router.settings import Role
 
 
 def entry(name: str = "tiny", **lifecycle: Any) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def test_models_without_a_lifecycle_are_left_to_litellm() -> None:
         (document(entry(idle_timout="5m")), "model_list[0] (tiny).model_info.lifecycle.idle_timout", "idle_timeout"),
         (document(entry(), idel_timeout=5), "general_settings.lifecycle.idel_timeout", "idle_timeout"),
         (document(gpus={"0": {"memry": 5, "memory": 6}}), "general_settings.lifecycle.gpus.0.memry", "memory"),
+        (document(page_cache={"sokcet": "/a"}), "general_settings.lifecycle.page_cache.sokcet", "socket"),
         (document(cooldown={"fist": 1}), "general_settings.lifecycle.cooldown.fist", "first"),
     ],
 )
@@ -99,6 +102,38 @@ def test_gpu_names_may_be_bare_numbers() -> None:
     found = parse(document(entry(gpu=1), gpus={0: {"memory": "8GiB"}, 1: {"memory": "16GiB"}}))
     assert list(found.settings.gpus) == ["0", "1"]
     assert found.models["tiny"].gpus == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("off", "off"), ("content", "content"), ("reasoning", "reasoning"), (None, "off")]
+)
+def test_loading_messages_are_off_unless_the_file_says_otherwise(
+    tmp_path: Path, written: str | None, read: str
+) -> None:
+    text = yaml.safe_dump(document(entry()))
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        text.replace("lifecycle:\n", f"lifecycle:\n    loading_messages: {written}\n", 1) if written else text
+    )
+    assert load(path).settings.loading_messages == read
+
+
+@pytest.mark.parametrize(("written", "read"), [(False, "off"), ("off", "off"), ("meminfo", "meminfo")])
+def test_measure_may_be_a_bare_off_which_yaml_reads_as_false(written: Any, read: str) -> None:
+    found = parse(document(gpus={"0": {"memory": "24GiB", "measure": written, "nvml_device": 1}}))
+    assert (found.settings.gpus["0"].measure, found.settings.gpus["0"].nvml_device) == (read, "1")
+
+
+@pytest.mark.parametrize(("measure", "longest"), [("off", 10.0), ("auto", 30.0)])
+def test_longest_unload_includes_the_wait_for_measured_memory(measure: str, longest: float) -> None:
+    gpus = {"0": {"memory": "24GiB", "measure": measure}}
+    assert parse(document(entry(stop_timeout=10), gpus=gpus, memory_timeout=20)).models["tiny"].unload_limit == longest
+
+
+@pytest.mark.parametrize(("key", "value"), [("measure", True), ("measure", "nvidia"), ("nvml_device", 1.5)])
+def test_way_of_measuring_is_checked(key: str, value: Any) -> None:
+    (fault,) = faults(document(gpus={"0": {"memory": "24GiB", key: value}}))
+    assert fault.startswith(f"general_settings.lifecycle.gpus.0.{key}: ")
 
 
 @pytest.mark.parametrize("reserve", ["24GiB", "25GiB"])
@@ -163,6 +198,75 @@ def test_entry_without_a_name_is_a_fault() -> None:
     assert "model_name: is missing" in faults(document(made))[0]
 
 
+# --- models to keep warm
+
+BOX = {"gpus": {"0": {"memory": "24GiB"}, "1": {"memory": "24GiB"}}}
+MORNING = {"model": "a", "cron": "0 7 * * mon-fri", "for": "10h"}
+
+
+def test_models_to_keep_warm() -> None:
+    schedules = [MORNING | {"timezone": "Europe/Vienna"}, MORNING]
+    made = document(entry("a"), entry("b"), preload=["b"], default_model="a", default_after="1h", schedules=schedules)
+    found = parse(made).settings
+    assert (found.preload, found.default_model, found.default_after) == (["b"], "a", 3600)
+    first, second = found.schedules
+    assert (first.model, first.cron, first.duration, first.timezone) == (
+        "a",
+        "0 7 * * mon-fri",
+        36_000,
+        "Europe/Vienna",
+    )
+    assert second.timezone == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("warm", "said"),
+    [
+        ({"preload": ["b", "aa"]}, "preload.1: 'aa' is not a model with a lifecycle; did you mean 'a'?"),
+        ({"default_model": "xyzzy"}, "default_model: 'xyzzy' is not a model with a lifecycle"),
+        ({"default_model": "small"}, "default_model: 'small' is a utility, which is kept running anyway; leave it out"),
+        ({"schedules": [MORNING | {"model": "c"}]}, "schedules.0.model: 'c' is disabled: too slow"),
+        ({"schedules": [MORNING | {"cron": "0 25 * * *"}]}, "schedules.0.cron: '0 25 * * *' cannot be used"),
+        ({"schedules": [MORNING | {"timezone": "Vienna"}]}, "schedules.0.timezone: 'Vienna' is not a time zone known"),
+        ({"schedules": [MORNING | {"for": 0}]}, "schedules.0.for: Input should be greater than 0"),
+        ({"schedules": [{"model": "a", "cron": "@daily"}]}, "schedules.0.for: Field required"),
+        ({"schedules": [MORNING | {"form": "1h"}]}, "schedules.0.form: is not a known key; did you mean 'for'?"),
+        ({"preload": ["a", "big"]}, "preload: they can never all be warm: GPU 0 has 24.0 GiB for models, and there are "
+                                    "a (10.0 GiB), big (16.0 GiB)"),
+        ({"preload": ["a"], "default_model": "big"}, "preload and default_model: they can never all be warm: GPU 0"),
+        ({"preload": ["a", "alone"]}, "they can never all be warm: alone is exclusive"),
+        ({"preload": ["huge"]}, "preload: it can never be warm beside the utility models: GPU 0 has 24.0 GiB"),
+        ({"preload": ["alone"]}, "preload: it can never be warm beside the utility models: alone is exclusive"),
+    ],
+)  # fmt: skip
+def test_what_can_never_be_warm_is_told(warm: dict[str, Any], said: str) -> None:
+    disabled = entry("c")
+    disabled["model_info"]["catalogue"] = {"disabled": "too slow"}
+    models = [entry("a"), entry("b"), disabled, entry("big", memory="16GiB"), entry("alone", role="exclusive"),
+              entry("huge", memory="23GiB"), entry("small", memory="2GiB", role="utility")]  # fmt: skip
+    found = faults(document(*models, **BOX, **warm))
+    assert len(found) == 1
+    assert found[0].startswith("general_settings.lifecycle.")
+    assert said in found[0]
+
+
+@pytest.mark.parametrize(
+    "warm",
+    [
+        {"preload": ["a", "b"]},
+        {"preload": ["a", "a"], "default_model": "a"},
+        {"preload": ["a", "other"], "default_model": "b"},
+        {"default_model": "alone"},
+        {"preload": ["a"], "schedules": [MORNING | {"model": "alone"}, MORNING | {"model": "big"}]},
+    ],
+    ids=["fit", "named twice", "on two GPUs", "exclusive default: the utility leaves for it", "at other times"],
+)
+def test_what_can_be_warm_is_taken(warm: dict[str, Any]) -> None:
+    models = [entry("a"), entry("b"), entry("big", memory="16GiB"), entry("alone", role="exclusive"),
+              entry("other", gpu="1", memory="23GiB"), entry("small", memory="2GiB", role="utility")]  # fmt: skip
+    assert parse(document(*models, **BOX, **warm))
+
+
 # --- files
 
 
@@ -210,6 +314,62 @@ def test_file_that_cannot_be_used_is_named(tmp_path: Path, files: dict[str, str]
     path = write(tmp_path, **files)
     with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
         load(path)
+
+
+def described(name: str = "tiny", **catalogue: Any) -> dict[str, Any]:
+    made = entry(name)
+    made["model_info"] |= {"max_input_tokens": 4096, "supports_vision": True, "catalogue": catalogue}
+    return made
+
+
+def test_a_disabled_model_is_kept_with_its_reason_and_nothing_else() -> None:
+    found = parse(
+        document(described("old", disabled="it is gone"), described("new", family="tests", experimental=False))
+    )
+    assert found.disabled == {"old": "it is gone"}
+    assert list(found.models) == list(found.rules) == ["new"]
+    assert {name: card.catalogue.status.value for name, card in found.cards.items()} == {
+        "old": "disabled",
+        "new": "proven",
+    }
+
+
+def test_a_card_has_what_litellms_own_keys_say() -> None:
+    made = described()
+    made["model_info"] |= {"max_output_tokens": "many", "supports_function_calling": "yes", "supports_reasoning": False}
+    card = parse(document(made)).cards["tiny"]
+    assert (card.context, card.output, card.tools, card.vision, card.reasoning) == (4096, None, None, True, False)
+    assert parse(document(entry())).cards["tiny"].catalogue.family == ""
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "said"),
+    [
+        ({"famly": "x"}, "famly: is not a known key; did you mean 'family'?"),
+        ({"good_for": ["everything"]}, "good_for.0: Input should be 'chat'"),
+        ({"disabled": ""}, "disabled: String should have at least 1 character"),
+        ({"weights": "no repository"}, "weights: String should match pattern"),
+        ({"known_problems": [{"client": "x", "problem": "y"}]}, "known_problems.0.instead: Field required"),
+        ({"client_limits": {"context": 0, "output": 1}}, "client_limits.context: Input should be greater"),
+    ],
+)
+def test_a_catalogue_that_makes_no_sense_is_named(catalogue: dict[str, Any], said: str) -> None:
+    (fault,) = faults(document(described(**catalogue)))
+    assert fault.startswith(f"model_list[0] (tiny).model_info.catalogue.{said}")
+
+
+def test_only_a_model_with_a_lifecycle_can_be_disabled() -> None:
+    hosted = {"model_name": "hosted", "model_info": {"catalogue": {"disabled": "it is dear"}}}
+    assert "is for models with a lifecycle" in faults(document(hosted))[0]
+
+
+def test_a_disabled_model_is_checked_like_the_others() -> None:
+    made = described("old", disabled="it is gone")
+    made["model_info"]["lifecycle"]["memory"] = "500GiB"
+    assert "never fits" in faults(document(made))[0]
+    twin = described("old", disabled="it is gone")
+    twin["model_info"]["lifecycle"]["container"] = "engine-tiny"
+    assert "the same container" in faults(document(entry(), twin))[0]
 
 
 def test_shipped_configuration_is_right() -> None:

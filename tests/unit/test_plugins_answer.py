@@ -1,4 +1,4 @@
-"""The sending side of one request: comments, late errors, and the forms that errors take."""
+"""The sending side of one request: signs of life, late errors, headers, and the forms that errors take."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from plugins.answer import Answer, error_in_stream, in_openai_form, refusal_headers
-from router.errors import CallerLimit, ModelFailed
+from plugins.answer import Answer, Sign, error_in_stream, in_openai_form, place_headers, refusal_headers, waited_headers
+from router.errors import CallerLimit, Cancelled, ModelFailed
+from router.store.ticket import Place
 
 CHAT = "/v1/chat/completions"
 
@@ -46,8 +47,8 @@ def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-async def waiting() -> str:
-    return "waiting"
+async def waiting() -> Sign:
+    return Sign(b": waiting\n\n")
 
 
 async def test_an_answer_passes_with_our_headers() -> None:
@@ -78,6 +79,81 @@ async def test_comments_come_until_the_answer_begins() -> None:
     answer.keep_alive(waiting)
     await answer.close()
     assert len(client.messages) == sent + 1
+
+
+async def test_the_first_sign_tells_where_the_caller_stands() -> None:
+    async def placed() -> Sign:
+        return Sign(b": here\n\n", {"X-Hearth-Position": "2"})
+
+    client = Client()
+    answer = Answer(client.send, CHAT, 60)
+    answer.set_headers({"X-Hearth-Model": "m"})
+    answer.keep_alive(placed, 0.001)
+    await client.until(2)
+    headers = dict(client.messages[0]["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert (headers[b"x-hearth-model"], headers[b"x-hearth-position"]) == (b"m", b"2")
+    await answer.close()
+
+
+async def test_a_sign_without_a_body_commits_nothing() -> None:
+    asked = asyncio.Event()
+    signs = [Sign(b""), Sign(b""), Sign(b": at last\n\n")]
+
+    async def sparing() -> Sign:
+        if len(signs) == 1:
+            asked.set()
+        return signs.pop(0) if len(signs) > 1 else signs[0]
+
+    client = Client()
+    answer = Answer(client.send, CHAT, 0.001)
+    answer.keep_alive(sparing)
+    await client.until(2)
+    assert asked.is_set()
+    assert client.messages[1]["body"] == b": at last\n\n"
+    await answer.close()
+
+
+async def test_an_answer_does_not_wait_for_a_sign_that_is_being_asked_for() -> None:
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Sign:
+        asked.set()
+        await never.wait()
+        return Sign(b": too late\n\n")
+
+    client = Client()
+    answer = Answer(client.send, CHAT, 0.001)
+    answer.keep_alive(slow)
+    async with asyncio.timeout(5):
+        await asked.wait()
+        await answer.send(head(200))
+        await answer.send(part(b"data: 1\n\n", more=True))
+        never.set()
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
+    await answer.send(part(b""))
+    assert client.body == b"data: 1\n\n"
+    await answer.close()
+
+
+async def test_a_sign_that_is_being_sent_is_not_torn_apart() -> None:
+    client = Client()
+    sending, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(message: MutableMapping[str, Any]) -> None:
+        sending.set()
+        await go_on.wait()
+        await client.send(message)
+
+    answer = Answer(slowly, CHAT, 0.001)
+    answer.keep_alive(waiting)
+    async with asyncio.timeout(5):
+        await sending.wait()
+        begun = asyncio.create_task(answer.send(head(200)))
+        go_on.set()
+        await begun
+    assert client.body == b": waiting\n\n"
+    await answer.close()
 
 
 async def test_an_error_after_a_comment_is_told_in_the_stream() -> None:
@@ -172,17 +248,81 @@ def test_retry_after_is_rounded_up(seconds: float, header: str) -> None:
 
 
 def test_refusal_headers_say_what_is_known() -> None:
-    refusal = CallerLimit("x", model="m", phase="starting", position=3, expected_seconds=12.4, retry_after=12.4)
+    refusal = CallerLimit(
+        "x", model="m", phase="starting", position=3, expected_seconds=12.4, at_most_seconds=99.1, retry_after=12.4
+    )
     assert refusal_headers(refusal) == {
         "X-Hearth-Model": "m",
         "X-Hearth-Phase": "starting",
         "X-Hearth-Position": "3",
         "X-Hearth-Expected-Seconds": "12",
+        "X-Hearth-At-Most-Seconds": "100",
         "Retry-After": "13",
     }
     assert refusal_headers(CallerLimit("x")) == {}
 
 
+def test_place_headers_say_what_is_known() -> None:
+    assert place_headers("m", Place("asleep", 2, 40.0, 360.0)) == {
+        "X-Hearth-Model": "m",
+        "X-Hearth-Phase": "asleep",
+        "X-Hearth-Position": "2",
+        "X-Hearth-Expected-Seconds": "40",
+        "X-Hearth-At-Most-Seconds": "360",
+    }
+    assert place_headers("m", Place("ready", 0, None)) == {"X-Hearth-Model": "m", "X-Hearth-Phase": "ready"}
+
+
+def test_only_what_waited_says_for_how_long() -> None:
+    assert waited_headers(None) == {}
+    assert waited_headers(0.04) == {"X-Hearth-Waited-Seconds": "0.0"}
+    assert waited_headers(61.26) == {"X-Hearth-Waited-Seconds": "61.3"}
+
+
 def test_headers_of_unusual_names_can_be_sent() -> None:
     answer = Answer(Client().send, CHAT, 60)
     answer.set_headers({"X-Hearth-Model": "\u65e5\u672c"})
+
+
+async def test_a_cut_before_the_answer_is_a_refusal() -> None:
+    client = Client()
+    answer = Answer(client.send, CHAT, 60)
+    await answer.cut(Cancelled("not wanted"))
+    await answer.send(head())
+    await answer.send(part(b"too late"))
+    assert client.messages[0]["status"] == 499
+    assert json.loads(client.body)["error"] == {
+        "message": "not wanted",
+        "type": "request_cancelled",
+        "param": None,
+        "code": "499",
+    }
+    assert not client.messages[-1]["more_body"]
+
+
+@pytest.mark.parametrize("begun", ["by the answer", "by a sign of life"])
+async def test_a_cut_in_a_stream_is_its_last_event(begun: str) -> None:
+    client = Client()
+    answer = Answer(client.send, CHAT, 0)
+    if begun == "by the answer":
+        await answer.send(head(200, (b"content-type", b"text/event-stream; charset=utf-8")))
+        await answer.send(part(b"data: {}\n\n", more=True))
+    else:
+        answer.keep_alive(waiting)
+        await client.until(2)
+    await answer.cut(Cancelled("not wanted"))
+    await answer.send(part(b"data: more\n\n", more=True))
+    await answer.close()
+    *_, error, done = [line for line in client.body.decode().splitlines() if line]
+    assert json.loads(error.removeprefix("data: "))["error"]["message"] == "not wanted"
+    assert done == "data: [DONE]"
+    assert not client.messages[-1]["more_body"]
+
+
+async def test_what_is_sent_in_one_piece_is_not_cut_in_the_middle() -> None:
+    client = Client()
+    answer = Answer(client.send, CHAT, 60)
+    await answer.send(head(200, (b"content-type", b"application/json")))
+    await answer.cut(Cancelled("not wanted"))
+    await answer.send(part(b"whole"))
+    assert client.body == b"whole"

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from plugins.request_scope import RequestScopes, current_scope
-from router.store.admission import Admission, Ticket
+from router.errors import Cancelled
+from router.store.admission import Admission
+from router.store.ticket import Ticket
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
 Message = MutableMapping[str, Any]
@@ -37,7 +39,7 @@ class App:
                 break
         self.bodies.append(body)
         if (own := current_scope()) is not None:
-            own.ticket = Ticket("m")
+            own.ticket = Ticket("m", cut=own.cut)
             self.tickets.append(own.ticket)
         if self.release is not None:
             await self.release.wait()
@@ -179,6 +181,41 @@ async def test_a_client_that_leaves_ends_the_ticket_and_the_work(
     assert ended == [(app.tickets[0], False)]
     assert app.tickets[0].verdict.done(), "a wait for the ticket has been broken off"
     assert client.answer == []
+
+
+async def test_a_request_that_is_cut_ends_with_its_reason_and_its_work(
+    app: App, scopes: RequestScopes, admission: Admission
+) -> None:
+    ended: list[tuple[Ticket, bool]] = []
+    admission.end = lambda ticket: ended.append((ticket, ticket.completed))  # type: ignore[method-assign]
+    app.release = asyncio.Event()  # never set: the app would work for ever
+    client = Client(BODY)
+    serving = asyncio.create_task(scopes(scope("/v1/chat/completions"), client.receive, client.send))
+    await until(lambda: app.tickets)
+    (ticket,) = app.tickets
+    assert ticket.cut is not None
+    ticket.cut(Cancelled("not wanted"))
+    ticket.cut(Cancelled("twice"))
+    async with asyncio.timeout(10):
+        await serving
+    assert ended == [(ticket, False)]
+    assert client.status == 499
+    assert b"not wanted" in b"".join(message.get("body", b"") for message in client.answer)
+
+
+async def test_work_that_ends_by_itself_while_it_is_cut(app: App, scopes: RequestScopes) -> None:
+    app.release = asyncio.Event()
+    client = Client(BODY)
+    serving = asyncio.create_task(scopes(scope("/v1/chat/completions"), client.receive, client.send))
+    await until(lambda: app.tickets)
+    assert app.tickets[0].cut is not None
+    app.tickets[0].cut(Cancelled("not wanted"))
+    app.release.set()
+    async with asyncio.timeout(10):
+        await serving
+    sent = client.answer
+    assert sum(message["type"] == "http.response.start" for message in sent) == 1
+    assert not sent[-1]["more_body"]
 
 
 async def test_a_client_that_leaves_while_it_sends(app: App, scopes: RequestScopes) -> None:

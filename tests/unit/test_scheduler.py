@@ -7,21 +7,23 @@ import dataclasses
 import pytest
 from fleet import ASLEEP, in_phase, ready, snapshot, spec
 
-from router.config import Role
 from router.scheduler import (
     Action,
     CloseGate,
     Grant,
     OpenGate,
+    Policy,
     Refuse,
     Snapshot,
     Start,
     Stop,
     decide,
     fits_now,
-    forecast,
+    outlook,
 )
-from router.store.state import Phase
+from router.scheduling.turns import claims, ranked
+from router.settings import Role
+from router.store.state import ModelState, Phase
 
 A, B, C = spec("a"), spec("b"), spec("c")
 SMALL, TINY = spec("small", 3), spec("tiny", 1)
@@ -177,6 +179,21 @@ def test_utility_starts_by_itself_and_comes_back_by_itself_and_makes_nobody_leav
     assert actions(snapshot((UTILITY, in_phase(Phase.ASLEEP, sleep="drain")))) == [], "an admin put it to sleep"
 
 
+@pytest.mark.parametrize("utility", [ASLEEP, in_phase(Phase.STARTING), ready()])
+def test_utility_that_comes_back_does_not_change_whose_turn_it_is(utility: ModelState) -> None:
+    """Else it could be broken off for who is first then, come back, and be broken off again, while they wait."""
+    costs = {"load_seconds": 30.0, "unload_seconds": 0.0}
+    line = (("1", "old", 900), ("2", "new", 980), ("3", "new", 980), ("4", "new", 980))
+    models = (
+        (UTILITY, dataclasses.replace(utility, load_seconds=280.0, unload_seconds=0.0)),
+        (spec("leaving", 8), in_phase(Phase.DRAINING, in_flight=1, since=999, **costs)),
+        (spec("old", 8), in_phase(Phase.ASLEEP, **costs)),
+        (spec("new", 8), in_phase(Phase.ASLEEP, **costs)),
+    )
+    found = snapshot(*models, line=line, policy=Policy(patience=500.0))
+    assert ranked(found, claims(found, found.waiting()))[0] == ["new", "old"]
+
+
 def test_utility_asleep_in_the_way_of_nobody_yields_to_who_waits() -> None:
     found = actions(snapshot((UTILITY, ASLEEP), (spec("a", 9), ASLEEP), line=(("1", "a", 999),)))
     assert found == [Start("a")]
@@ -297,24 +314,24 @@ def test_decision_is_the_same_each_time() -> None:
 
 
 def test_forecast_of_a_ready_model_is_zero_and_of_a_sleeping_one_its_load() -> None:
-    found = forecast(snapshot((A, ready()), (SMALL, in_phase(Phase.ASLEEP, load_seconds=33)), (TINY, ASLEEP)))
+    found = outlook(snapshot((A, ready()), (SMALL, in_phase(Phase.ASLEEP, load_seconds=33)), (TINY, ASLEEP))).expected
     assert found == {"a": 0.0, "small": 33.0, "tiny": None}
 
 
 @pytest.mark.parametrize("line", [(), (("1", "a", 999),)])
 def test_forecast_of_a_loading_model_is_the_rest_of_its_load(line: tuple[tuple[str, str, float], ...]) -> None:
     loading = in_phase(Phase.STARTING, since=990, load_seconds=30)
-    assert forecast(snapshot((A, loading), line=line)) == {"a": 20.0}
+    assert outlook(snapshot((A, loading), line=line)).expected == {"a": 20.0}
 
 
 def test_forecast_of_a_late_load_is_never_now() -> None:
-    assert forecast(snapshot((A, in_phase(Phase.STARTING, since=0, load_seconds=30)))) == {"a": 1.5}
+    assert outlook(snapshot((A, in_phase(Phase.STARTING, since=0, load_seconds=30)))).expected == {"a": 1.5}
 
 
 def test_forecast_counts_the_swaps_that_come_first() -> None:
     states = ((A, ready(1, service_seconds=4, unload_seconds=2)), (B, in_phase(Phase.ASLEEP, load_seconds=10)),
               (C, in_phase(Phase.ASLEEP, load_seconds=20)))  # fmt: skip
-    found = forecast(snapshot(*states, line=(("1", "b", 1), ("2", "c", 2))))
+    found = outlook(snapshot(*states, line=(("1", "b", 1), ("2", "c", 2)))).expected
     assert found["a"] == 0.0
     assert found["b"] == 4 + 2 + 10
     assert found["c"] == found["b"] + 4 + 2 + 20
@@ -323,7 +340,7 @@ def test_forecast_counts_the_swaps_that_come_first() -> None:
 def test_every_model_has_a_forecast() -> None:
     models = [(spec(phase, 6), in_phase(phase)) for phase in Phase]
     line = tuple((str(each), phase, float(each)) for each, phase in enumerate(Phase))
-    assert set(forecast(snapshot(*models, line=line))) == set(Phase)
+    assert set(outlook(snapshot(*models, line=line)).expected) == set(Phase)
 
 
 def test_room_is_made_for_one_at_a_time() -> None:

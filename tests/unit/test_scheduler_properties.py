@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from router.config import ModelSpec, Role
+from router.config import ModelSpec
 from router.scheduler import (
     STRICT,
     Action,
@@ -25,10 +25,14 @@ from router.scheduler import (
     Snapshot,
     Start,
     Stop,
+    Warm,
+    Wish,
     decide,
 )
 from router.scheduling.costs import ASSUMED_LOAD, ASSUMED_UNLOAD
 from router.scheduling.turns import patience
+from router.scheduling.warm import Strength
+from router.settings import Role
 from router.store.state import CallerState, FleetState, ModelState, Phase, Waiting
 
 pytestmark = pytest.mark.timeout(120)
@@ -60,6 +64,7 @@ class World(RuleBasedStateMachine):
             for index, (memory, role, gpus, idle) in enumerate(fleet)
         }
         self.states = {name: ModelState() for name in self.specs}
+        self.warm = Warm()
         self.line: list[Waiting] = []
         self.leases: dict[str, list[str]] = {name: [] for name in self.specs}
         self.now = 1000.0
@@ -119,7 +124,16 @@ class World(RuleBasedStateMachine):
             self.change(name, phase=Phase.ASLEEP, since=self.now, sleep="")
         self.settle()
 
-    @rule(seconds=st.sampled_from([1.0, 6.0, 30.0, 100.0]))
+    @rule(data=st.data())
+    def wish(self, data: st.DataObject) -> None:
+        """The owner's wishes change: any models in any order, more than fit, for longer or shorter."""
+        names = data.draw(st.lists(st.sampled_from(sorted(self.specs)), unique=True))
+        strengths = st.sampled_from(list(Strength))
+        since = st.sampled_from([0.0, self.now - 200.0, self.now])
+        self.warm = Warm({name: Wish("test", data.draw(strengths), None, data.draw(since)) for name in names})
+        self.settle()
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 30.0, 100.0, 200.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.settle()
@@ -229,7 +243,7 @@ class World(RuleBasedStateMachine):
             for name, state in self.states.items()
         }
         state = FleetState(self.now if now is None else now, models, tuple(self.line))
-        return Snapshot(self.specs, ROOM, state, self.policy)
+        return Snapshot(self.specs, ROOM, state, self.policy, warm=self.warm)
 
     def callers(self, name: str) -> dict[str, CallerState]:
         """Every request is one of its own caller, who is believed to come back."""

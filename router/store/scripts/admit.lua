@@ -1,17 +1,23 @@
 -- A lease when the model is ready, else a place in the line.
--- ARGV: prefix, id, model, worker, entry (JSON), longest wait (ms), router grace (ms), the worker's generation
--- Returns {verdict, ...}: go | lost | cooling, ms, error, log | away, reason | busy, phase, place | wait, place
-local id, model, worker, entry = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- ARGV: prefix, id, model, worker, entry (JSON), longest wait (ms), router grace (ms), the worker's generation, caller,
+--   then limits, 0 for none: requests in flight on this model, the model's line, the caller's places in the line
+-- Returns {verdict, ...}: go | lost | cooling, ms, error, log | away, reason | busy, phase, place | full, whose, limit |
+--   wait, place
+local id, model, worker, entry, caller = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[9]
+local parallel = tonumber(ARGV[10])
 local now = now_ms()
 if redis.call('GET', P .. 'worker:' .. worker) ~= ARGV[8] then return {'lost'} end
 
+local leases = P .. 'leases:' .. model
+if redis.call('HEXISTS', leases, id) == 1 then return {'go'} end
 local state = redis.call('HMGET', P .. 'model:' .. model, 'phase', 'retry_at')
 local phase = state[1] or 'asleep'
-if phase == 'ready' then
-  redis.call('HSET', P .. 'leases:' .. model, id, now .. '|' .. entry)
+local queued = tonumber(redis.call('HGET', P .. 'line:models', model) or 0)
+if phase == 'ready' and (parallel == 0 or (queued == 0 and redis.call('HLEN', leases) < parallel)) then
+  if not leave(id) then count_caller(model, caller, 1, 0, now) end
+  lease(model, id, now, now, entry, caller, now)
   return {'go'}
 end
-if redis.call('HEXISTS', P .. 'leases:' .. model, id) == 1 then return {'go'} end
 
 local retry = tonumber(state[2] or 0)
 if phase == 'failed' and retry > now then
@@ -19,16 +25,18 @@ if phase == 'failed' and retry > now then
   return {'cooling', retry - now, why[1] or '', why[2] or '[]'}
 end
 local router = redis.call('HMGET', P .. 'router', 'seen', 'trouble')
-if router[2] and router[2] ~= '' and phase ~= 'starting' then return {'away', router[2]} end
+if router[2] and router[2] ~= '' and phase ~= 'starting' and phase ~= 'ready' then return {'away', router[2]} end
 if now - tonumber(router[1] or 0) > tonumber(ARGV[7]) then return {'away', 'router'} end
 
 local rank = redis.call('ZRANK', P .. 'line', id)
-if tonumber(ARGV[6]) <= 0 then
-  return {'busy', phase, redis.call('ZCARD', P .. 'line') + 1}
-end
 if not rank then
-  redis.call('ZADD', P .. 'line', now, id)
-  redis.call('HSET', P .. 'waiting', id, entry)
+  if tonumber(ARGV[6]) <= 0 then
+    return {'busy', phase, redis.call('ZCARD', P .. 'line') + 1}
+  end
+  if tonumber(ARGV[11]) > 0 and queued >= tonumber(ARGV[11]) then return {'full', 'model', ARGV[11]} end
+  local mine = tonumber(redis.call('HGET', P .. 'line:callers', caller) or 0)
+  if tonumber(ARGV[12]) > 0 and mine >= tonumber(ARGV[12]) then return {'full', 'caller', ARGV[12]} end
+  join(now, id, entry, model, caller, now)
   rank = redis.call('ZRANK', P .. 'line', id)
   nudge()
 end

@@ -13,5 +13,7 @@ redis.call('SADD', P .. 'models', model)
 redis.call('HSET', key, 'phase', to, 'since', now)
 if #ARGV > 8 then redis.call('HSET', key, unpack(ARGV, 9)) end
 if to == 'ready' then redis.call('HSET', key, 'last_used', now) end
+-- a residency begins when the engine has loaded, not when a gate is opened again
+if to == 'ready' and phase ~= 'draining' then redis.call('HSET', key, 'ready_at', now) end
 event(now, ARGV[7], model, {'phase', to, 'detail', ARGV[8]})
 return 1

@@ -29,3 +29,93 @@ local function fenced(holder)
     return redis.error_reply('FENCED ' .. holder)
   end
 end
+
+-- What the router learns from (pauses, lengths of requests), until it fetches it.
+local function observe(model, caller, kind, ms)
+  if redis.call('RPUSH', P .. 'observed', cjson.encode({model, caller, kind, ms})) > 20000 then
+    redis.call('LTRIM', P .. 'observed', -10000, -1)
+  end
+end
+
+-- A caller of a model: its open requests (they wait or run), those that run, and when the last one ended ('' while
+-- any is open). Every request passes here when it opens (1), gets its lease (began 1) and is over (both -1).
+local function count_caller(model, caller, opened, began, now)
+  local key = P .. 'callers:' .. model
+  local open, running, last = string.match(redis.call('HGET', key, caller) or '0|0|', '^(%d+)|(%d+)|(%d*)$')
+  if opened > 0 and last ~= '' then
+    observe(model, caller, 'pause', now - tonumber(last))
+    last = ''
+  end
+  open, running = math.max(open + opened, 0), math.max(running + began, 0)
+  if began < 0 and open == 0 then last = string.format('%.0f', now) end
+  if open == 0 and last == '' then
+    redis.call('HDEL', key, caller)
+  else
+    redis.call('HSET', key, caller, string.format('%d|%d|%s', open, running, last))
+  end
+end
+
+local function count_line(by, name, change)
+  local key = P .. 'line:' .. by
+  if redis.call('HINCRBY', key, name, change) <= 0 then redis.call('HDEL', key, name) end
+end
+
+-- The line: one sorted set for the places, one hash for the requests, and how many each model and caller has there.
+local function join(joined, id, entry, model, caller, now)
+  if redis.call('ZADD', P .. 'line', 'NX', joined, id) == 0 then return false end
+  redis.call('HSET', P .. 'waiting', id, entry)
+  count_line('models', model, 1)
+  count_line('callers', caller, 1)
+  count_caller(model, caller, 1, 0, now)
+  return true
+end
+
+-- Out of the line. Returns the request's entry as text and as a table, and when it joined; nil when it is not there.
+-- It is still open for its caller: a lease follows, or `give_up`.
+local function leave(id)
+  local entry = redis.call('HGET', P .. 'waiting', id)
+  if not entry then return nil end
+  local joined = redis.call('ZSCORE', P .. 'line', id)
+  redis.call('ZREM', P .. 'line', id)
+  redis.call('HDEL', P .. 'waiting', id)
+  local request = cjson.decode(entry)
+  count_line('models', request.model, -1)
+  count_line('callers', request.caller, -1)
+  return entry, request, tonumber(joined)
+end
+
+-- What was asked for, for those who plan with it later. granted: '' when it never ran. completed: 1 when it was answered.
+local function record(now, model, caller, joined, granted, completed)
+  redis.call('XADD', P .. 'requests', 'MAXLEN', '~', '100000', '*', 'model', model, 'caller', caller,
+    'joined', joined, 'granted', granted, 'ended', now, 'completed', completed)
+end
+
+-- Out of the line without a lease. Returns the request's entry as a table; nil when it is not there.
+local function give_up(now, id)
+  local _, request, joined = leave(id)
+  if request then
+    count_caller(request.model, request.caller, -1, 0, now)
+    record(now, request.model, request.caller, joined, '', 0)
+  end
+  return request
+end
+
+-- A lease's value is since|joined|entry.
+local function lease(model, id, since, joined, entry, caller, now)
+  local value = string.format('%.0f|%.0f|', since, joined) .. entry
+  if redis.call('HSETNX', P .. 'leases:' .. model, id, value) == 1 then count_caller(model, caller, 0, 1, now) end
+end
+
+-- ran: how long it ran to its end (ms), or -1. Returns whether there was such a lease.
+local function end_lease(now, model, id, ran)
+  local value = redis.call('HGET', P .. 'leases:' .. model, id)
+  if not value then return false end
+  redis.call('HDEL', P .. 'leases:' .. model, id)
+  redis.call('HSET', P .. 'model:' .. model, 'last_used', now)
+  local since, joined, entry = string.match(value, '^(%d+)|(%d+)|(.*)$')
+  local caller = cjson.decode(entry).caller
+  count_caller(model, caller, -1, -1, now)
+  if ran >= 0 then observe(model, caller, 'service', ran) end
+  record(now, model, caller, joined, since, ran >= 0 and 1 or 0)
+  return true
+end

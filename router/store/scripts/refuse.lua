@@ -4,12 +4,9 @@ local late = fenced(ARGV[2])
 if late then return late end
 local now, refused = now_ms(), 0
 for i = 4, #ARGV do
-  local id = ARGV[i]
-  local entry = redis.call('HGET', P .. 'waiting', id)
-  if entry then
-    redis.call('ZREM', P .. 'line', id)
-    redis.call('HDEL', P .. 'waiting', id)
-    post(cjson.decode(entry).worker, now, id, 'refused', ARGV[3])
+  local request = give_up(now, ARGV[i])
+  if request then
+    post(request.worker, now, ARGV[i], 'refused', ARGV[3])
     refused = refused + 1
   end
 end

@@ -10,11 +10,14 @@ for i = 5, #ARGV, 5 do
   local kind, id, model, since, entry = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local leases = P .. 'leases:' .. model
   redis.call('SADD', P .. 'models', model) -- where void looks for leases
+  local caller = cjson.decode(entry).caller
   if kind == 'lease' then
-    redis.call('HSETNX', leases, id, since .. '|' .. entry)
+    if redis.call('HEXISTS', leases, id) == 0 then
+      count_caller(model, caller, 1, 0, now)
+      lease(model, id, since, since, entry, caller, now)
+    end
   elseif redis.call('HEXISTS', leases, id) == 0 then
-    redis.call('ZADD', P .. 'line', 'NX', since, id)
-    redis.call('HSET', P .. 'waiting', id, entry)
+    join(since, id, entry, model, caller, now)
   end
 end
 nudge()

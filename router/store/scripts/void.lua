@@ -13,10 +13,9 @@ local now = now_ms()
 for _, model in ipairs(redis.call('SMEMBERS', P .. 'models')) do
   local leases = redis.call('HGETALL', P .. 'leases:' .. model)
   for i = 1, #leases, 2 do
-    local entry = cjson.decode(string.sub(leases[i + 1], string.find(leases[i + 1], '|', 1, true) + 1))
+    local entry = cjson.decode(string.match(leases[i + 1], '^%d+|%d+|(.*)$'))
     if gone[entry.worker] then
-      redis.call('HDEL', P .. 'leases:' .. model, leases[i])
-      redis.call('HSET', P .. 'model:' .. model, 'last_used', now)
+      end_lease(now, model, leases[i], -1)
       void = void + 1
     end
   end
@@ -24,8 +23,7 @@ end
 local waiting = redis.call('HGETALL', P .. 'waiting')
 for i = 1, #waiting, 2 do
   if gone[cjson.decode(waiting[i + 1]).worker] then
-    redis.call('HDEL', P .. 'waiting', waiting[i])
-    redis.call('ZREM', P .. 'line', waiting[i])
+    give_up(now, waiting[i])
     void = void + 1
   end
 end
