@@ -29,6 +29,7 @@ from router.errors import (
 from router.gpu_lock import RENEWAL, GpuLock
 from router.learning import Learning
 from router.memory.engine_memory import EngineMemory
+from router.metrics.rounds import Rounds
 from router.operations import Operation, Operations
 from router.readiness import Probe
 from router.runtimes.base import Exited, Instance, Lost, Regained, Runtime, Started
@@ -72,6 +73,7 @@ class Controller:
         self._watching = False
         self._policy = config.settings.scheduling.policy
         self._learning = Learning(store, list(config.models))
+        self.rounds = Rounds()
         self._turns: dict[str, Turns] = {}
         self._expected: dict[str, tuple[str, float, float]] = {}
 
@@ -127,7 +129,8 @@ class Controller:
         state = await self._store.snapshot(list(self._specs))
         await self._learning.take(self.lock.holder, state)
         snapshot = self._snapshot(self._learning.enrich(state))
-        decision = scheduler.decide(snapshot)
+        with self.rounds.deciding():
+            decision = scheduler.decide(snapshot)
         actions: list[scheduler.Action] = list(decision.actions)
         await self._refuse_unknown_models(state)
         if self.trouble:
@@ -138,6 +141,7 @@ class Controller:
             self._take_up(state)
         for action in actions:
             await self._carry_out(action, state)
+            self.rounds.carried_out(action)
         if actions:
             self._stir.set()
         await self._tell_expectations(snapshot)

@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.config import ModelSpec
-from router.scheduling import costs
+from router.scheduling import costs, reasons
 from router.scheduling.decision import (
     HOLDING,
     Action,
@@ -114,7 +114,7 @@ def _make_room(snapshot: Snapshot) -> _Plan:
     """Who starts now, and who has to leave for whom."""
     state = snapshot.state
     waiting, spares = snapshot.waiting(), snapshot.spares()
-    leaving = {name: "asked to sleep" for name, model in state.models.items() if model.sleep}
+    leaving = {name: reasons.ASKED for name, model in state.models.items() if model.sleep}
     holding = {name for name, model in state.models.items() if model.phase in HOLDING and name not in spares}
     future = {name for name in holding if state.models[name].phase is not Phase.STOPPING and name not in leaving}
     plan = _Plan(waiting, leaving, holding, future)
@@ -142,7 +142,7 @@ def _for_those_who_wait(snapshot: Snapshot, plan: _Plan, spares: Collection[str]
             if blocked.isdisjoint(spec.gpus):
                 leaving = victims(snapshot, spec, plan.future, plan.waiting)
                 if _all_leave(snapshot, leaving, rivals, plan):
-                    plan.leaving.update(dict.fromkeys(leaving, f"making room for {name}"))
+                    plan.leaving.update(dict.fromkeys(leaving, reasons.making_room(name)))
                 plan.future.difference_update(leaving)
             blocked |= set(spec.gpus)  # one that waits on one of its GPUs only keeps its room on the others
             plan.future.add(name)
@@ -168,7 +168,7 @@ def _for_warm_wishes(snapshot: Snapshot, plan: _Plan, spares: Collection[str], o
             plan.starts.append(Start(name, reason))
             plan.add(name)
 
-    newcomers = {name: name for name in order}
+    newcomers = {name: reasons.making_room(name) for name in order}
     for name, wish in wishes.items():
         spec = snapshot.specs[name]
         if name in spares:
@@ -176,9 +176,9 @@ def _for_warm_wishes(snapshot: Snapshot, plan: _Plan, spares: Collection[str], o
                 plan.add(name)
             else:
                 whom = [each for each in newcomers if not set(snapshot.specs[each].gpus).isdisjoint(spec.gpus)]
-                plan.leaving[name] = f"making room for {newcomers[whom[0]]}" if whom else "its room is needed"
+                plan.leaving[name] = newcomers[whom[0]] if whom else reasons.ROOM_NEEDED
         elif name in absent and wish.strength is Strength.CLEAR and _clear(snapshot, name, wish, plan):
-            newcomers[name] = f"{name} ({wish.reason})"
+            newcomers[name] = reasons.making_room(name, wish.reason)
             start(name, wish.reason)
     utilities = [name for name, spec in snapshot.specs.items() if spec.role is Role.UTILITY and name not in order]
     for name in sorted(utilities):
@@ -210,7 +210,7 @@ def _clear(snapshot: Snapshot, name: str, wish: Wish, plan: _Plan) -> bool:
     if not leaving and not fits(snapshot, spec, plan.future):
         plan.times += later
         return False
-    plan.leaving.update(dict.fromkeys(leaving, f"making room for {name} ({wish.reason})"))
+    plan.leaving.update(dict.fromkeys(leaving, reasons.making_room(name, wish.reason)))
     plan.future.difference_update(leaving)
     plan.future.add(name)
     return True
@@ -288,4 +288,4 @@ def _serve(
     if model.in_flight or grant:
         return actions, now + spec.idle_timeout  # the earliest at which it can have been idle for that long
     deadline = model.last_used + spec.idle_timeout
-    return ([Stop(name, "idle")], None) if now >= deadline and not keep else (actions, deadline)
+    return ([Stop(name, reasons.IDLE)], None) if now >= deadline and not keep else (actions, deadline)

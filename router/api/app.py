@@ -10,11 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from router import metrics
 from router.api import keys
 from router.api.access import AdminHere, Caller, CallerHere, Services, ServicesHere, caller_here
 from router.api.dashboard import stream_routes
 from router.api.feed import Feed
+from router.api.prometheus import prometheus_routes
 from router.api.views import (
     ActionView,
     CatalogueView,
@@ -52,6 +52,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Hearth router", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.services = services
     app.include_router(_open)
+    app.include_router(prometheus_routes(services))
     app.include_router(keys.routes)
     app.include_router(_lifecycle)
     app.include_router(stream_routes(Feed(services)))
@@ -91,14 +92,6 @@ async def healthz(services: ServicesHere) -> JSONResponse:
         "runtime": (services.controller.trouble or "up") if acting else "not asked",
     }
     return JSONResponse(body, 200 if redis == "up" else 503)
-
-
-@_open.get("/metrics")
-async def prometheus(services: ServicesHere, _: CallerHere) -> PlainTextResponse:
-    """Prometheus text format."""
-    free = await free_now(services.gauge, services.config.settings.gpus)
-    text = metrics.render(await _state(services), services.config, free)
-    return PlainTextResponse(text, media_type=metrics.CONTENT_TYPE)
 
 
 @_lifecycle.get("/models")

@@ -46,6 +46,8 @@ ROUTER_PATIENCE = 30.0
 _INBOX_BLOCK = 1.0
 _RETRY_PAUSE = 0.2
 _ADMIT_TRIES = 3
+#: Stands for the running time of a request whose wait limit has passed.
+_TIMED_OUT = -2
 
 
 class Admission:
@@ -119,8 +121,8 @@ class Admission:
             case ["go"]:
                 ticket.started = time.monotonic()
                 return
-            case ["wait", _]:
-                ticket.joined = time.monotonic()
+            case ["wait", position]:
+                ticket.joined, ticket.joined_at = time.monotonic(), int(position)
                 await self._wait(ticket, patience, by_caller=limit is not None and limit <= bound)
                 return
         raise await self._refusal(ticket, answer)
@@ -152,6 +154,7 @@ class Admission:
             async with asyncio.timeout(patience):
                 refusal = await asyncio.shield(ticket.verdict)
         except TimeoutError:
+            ticket.timed_out = True
             place = await self.place(ticket)
             kind, why = (
                 (CallerLimit, "the wait limit of this request has passed; ask again, or allow a longer wait")
@@ -243,7 +246,7 @@ class Admission:
             arguments: list[str | int] = []
             for ticket in batch:
                 ran = int((now - ticket.started) * 1000) if ticket.started is not None and ticket.completed else -1
-                arguments += [ticket.id, ticket.model, ran]
+                arguments += [ticket.id, ticket.model, _TIMED_OUT if ticket.timed_out else ran]
             try:
                 async with self._in_order:
                     if not self._registered:

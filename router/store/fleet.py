@@ -18,6 +18,8 @@ from router.store.state import CallerState, EndedRequest, FleetState, Lease, Mod
 _NUDGE_BLOCK = 1.0
 #: Ended requests that are read from Redis at a time.
 _HISTORY_PAGE = 1000
+#: The ids of a stream are the milliseconds of an entry and its number among those of the same one; this is the highest.
+_LAST_ID = 2**64 - 1
 
 
 class FleetStore:
@@ -102,15 +104,24 @@ class FleetStore:
 
     async def history(self, since: float = 0.0) -> AsyncIterator[EndedRequest]:
         """The requests that ended after `since` and are still remembered, in the order of their ends."""
-        start = str(int(since * 1000))  # the ids of the stream are the milliseconds of the ends
-        while True:
-            async with translated():
-                rows = await self._redis.xrange(keys.REQUESTS, min=start, count=_HISTORY_PAGE)
-            for _, fields in rows:
-                yield _ended_request(fields)
-            if len(rows) < _HISTORY_PAGE:
-                return
-            start = f"({rows[-1][0]}"
+        after = "0-0" if since <= 0 else f"{int(since * 1000) - 1}-{_LAST_ID}"
+        while rows := await self.ended_requests(after):
+            for _, request in rows:
+                yield request
+            after = rows[-1][0]
+
+    async def ended_requests(self, after: str) -> list[tuple[str, EndedRequest]]:
+        """The next requests that ended after the stream id `after`, each with its id, in the order of their ends."""
+        async with translated():
+            rows = await self._redis.xrange(keys.REQUESTS, min=f"({after}", count=_HISTORY_PAGE)
+        return [(row_id, _ended_request(fields)) for row_id, fields in rows]
+
+    async def refusals(self) -> dict[tuple[str, str], int]:
+        """How many requests have been turned away at once since Redis has its data, by model and reason."""
+        async with translated():
+            rows = await self._redis.hgetall(keys.REFUSALS)
+        return {(model, reason): int(count) for (reason, _, model), count in
+                ((name.partition(" "), count) for name, count in rows.items())}  # fmt: skip
 
     # --- the GPU lock
 
@@ -270,6 +281,7 @@ def _ended_request(fields: Mapping[str, str]) -> EndedRequest:
         granted=float(granted) / 1000 if granted else None,
         ended=float(fields["ended"]) / 1000,
         completed=fields["completed"] == "1",
+        outcome=fields.get("outcome", ""),
     )
 
 

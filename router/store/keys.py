@@ -11,6 +11,7 @@ NUDGE = PREFIX + "nudge"
 ROUTER = PREFIX + "router"
 OBSERVED = PREFIX + "observed"
 REQUESTS = PREFIX + "requests"
+REFUSALS = PREFIX + "refusals"
 API_TOKEN = PREFIX + "router:token"
 
 

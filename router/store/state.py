@@ -112,7 +112,8 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class EndedRequest:
     """One request of the past. caller: the hash of its key. granted: when it got its lease; None when it never did.
-    completed: whether it ran to its end."""
+    completed: whether it ran to its end. outcome: how it ended, in the words of `record` in
+    router/store/scripts/prelude.lua; empty in records of older versions."""
 
     model: str
     caller: str
@@ -120,6 +121,7 @@ class EndedRequest:
     granted: float | None
     ended: float
     completed: bool
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)

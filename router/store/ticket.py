@@ -20,7 +20,7 @@ _UNKNOWN_RETRY = 30.0
 class Ticket:
     """One request's way through admission. caller: hash of its key. priority, share: its key's, see
     router.scheduling.fairness. cut: ends it while it runs, and says why. joined and started: monotonic seconds of its
-    place in line and of its lease."""
+    place in line and of its lease. joined_at: its place when it joined, 1 is next."""
 
     model: str
     caller: str = ""
@@ -33,8 +33,10 @@ class Ticket:
     entry: str = ""
     since: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     joined: float | None = None
+    joined_at: int = 0
     started: float | None = None
     completed: bool = False
+    timed_out: bool = False
     admitting: asyncio.Future[Any] | None = None
     verdict: asyncio.Future[Refusal | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

@@ -22,20 +22,30 @@ end
 local retry = tonumber(state[2] or 0)
 if phase == 'failed' and retry > now then
   local why = redis.call('HMGET', P .. 'model:' .. model, 'error', 'log')
+  count_refusal(model, 'failed')
   return {'cooling', retry - now, why[1] or '', why[2] or '[]'}
 end
 local router = redis.call('HMGET', P .. 'router', 'seen', 'trouble')
-if router[2] and router[2] ~= '' and phase ~= 'starting' and phase ~= 'ready' then return {'away', router[2]} end
-if now - tonumber(router[1] or 0) > tonumber(ARGV[7]) then return {'away', 'router'} end
+local trouble = router[2] and router[2] ~= '' and phase ~= 'starting' and phase ~= 'ready' and router[2]
+if not trouble and now - tonumber(router[1] or 0) > tonumber(ARGV[7]) then trouble = 'router' end
+if trouble then
+  count_refusal(model, 'unavailable')
+  return {'away', trouble}
+end
 
 local rank = redis.call('ZRANK', P .. 'line', id)
 if not rank then
   if tonumber(ARGV[6]) <= 0 then
+    count_refusal(model, 'no_wait')
     return {'busy', phase, redis.call('ZCARD', P .. 'line') + 1}
   end
-  if tonumber(ARGV[11]) > 0 and queued >= tonumber(ARGV[11]) then return {'full', 'model', ARGV[11]} end
   local mine = tonumber(redis.call('HGET', P .. 'line:callers', caller) or 0)
-  if tonumber(ARGV[12]) > 0 and mine >= tonumber(ARGV[12]) then return {'full', 'caller', ARGV[12]} end
+  for _, full in ipairs({{'model', queued, ARGV[11]}, {'caller', mine, ARGV[12]}}) do
+    if tonumber(full[3]) > 0 and full[2] >= tonumber(full[3]) then
+      count_refusal(model, 'line_full')
+      return {'full', full[1], full[3]}
+    end
+  end
   join(now, id, entry, model, caller, now)
   rank = redis.call('ZRANK', P .. 'line', id)
   nudge()

@@ -7,7 +7,7 @@ local now = now_ms()
 local waiting = redis.call('HGET', P .. 'waiting', id)
 if waiting then
   if not anybodys and cjson.decode(waiting).caller ~= caller then return '' end
-  local request = give_up(now, id)
+  local request = give_up(now, id, 'cancelled')
   post(request.worker, now, id, 'refused', detail)
   event(now, 'cancelled', request.model, {'detail', 'it waited'})
   nudge()

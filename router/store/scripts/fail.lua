@@ -20,7 +20,7 @@ local waiting = redis.call('HGETALL', P .. 'waiting')
 for i = 1, #waiting, 2 do
   local entry = cjson.decode(waiting[i + 1])
   if entry.model == model then
-    give_up(now, waiting[i])
+    give_up(now, waiting[i], 'failed')
     post(entry.worker, now, waiting[i], 'refused', detail)
   end
 end

@@ -84,20 +84,27 @@ local function leave(id)
   return entry, request, tonumber(joined)
 end
 
--- What was asked for, for those who plan with it later. granted: '' when it never ran. completed: 1 when it was answered.
-local function record(now, model, caller, joined, granted, completed)
+-- What was asked for, for those who plan with it later. granted: '' when it never ran.
+-- outcome: completed, cut_short (it ran, but not to its end), lost (its gateway worker is gone), or why it never ran:
+-- refused, failed (its model did), cancelled, timed_out (its wait limit passed), left (its client did)
+local function record(now, model, caller, joined, granted, outcome)
   redis.call('XADD', P .. 'requests', 'MAXLEN', '~', '100000', '*', 'model', model, 'caller', caller,
-    'joined', joined, 'granted', granted, 'ended', now, 'completed', completed)
+    'joined', joined, 'granted', granted, 'ended', now, 'completed', outcome == 'completed' and 1 or 0, 'outcome', outcome)
 end
 
--- Out of the line without a lease. Returns the request's entry as a table; nil when it is not there.
-local function give_up(now, id)
+-- Out of the line without a lease; outcome: see `record`. Returns the request's entry as a table; nil when it is not there.
+local function give_up(now, id, outcome)
   local _, request, joined = leave(id)
   if request then
     count_caller(request.model, request.caller, -1, 0, now)
-    record(now, request.model, request.caller, joined, '', 0)
+    record(now, request.model, request.caller, joined, '', outcome)
   end
   return request
+end
+
+-- Requests that are turned away at once, by model and reason.
+local function count_refusal(model, reason)
+  redis.call('HINCRBY', P .. 'refusals', reason .. ' ' .. model, 1)
 end
 
 -- A lease's value is since|joined|entry.
@@ -106,8 +113,9 @@ local function lease(model, id, since, joined, entry, caller, now)
   if redis.call('HSETNX', P .. 'leases:' .. model, id, value) == 1 then count_caller(model, caller, 0, 1, now) end
 end
 
--- ran: how long it ran to its end (ms), or -1. Returns whether there was such a lease.
-local function end_lease(now, model, id, ran)
+-- ran: how long it ran to its end (ms); negative when it did not, with the outcome then. Returns whether there was such a
+-- lease.
+local function end_lease(now, model, id, ran, outcome)
   local value = redis.call('HGET', P .. 'leases:' .. model, id)
   if not value then return false end
   redis.call('HDEL', P .. 'leases:' .. model, id)
@@ -116,6 +124,6 @@ local function end_lease(now, model, id, ran)
   local caller = cjson.decode(entry).caller
   count_caller(model, caller, -1, -1, now)
   if ran >= 0 then observe(model, caller, 'service', ran) end
-  record(now, model, caller, joined, since, ran >= 0 and 1 or 0)
+  record(now, model, caller, joined, since, ran >= 0 and 'completed' or outcome)
   return true
 end

@@ -4,7 +4,7 @@ local late = fenced(ARGV[2])
 if late then return late end
 local now, refused = now_ms(), 0
 for i = 4, #ARGV do
-  local request = give_up(now, ARGV[i])
+  local request = give_up(now, ARGV[i], 'refused')
   if request then
     post(request.worker, now, ARGV[i], 'refused', ARGV[3])
     refused = refused + 1

@@ -15,7 +15,7 @@ for _, model in ipairs(redis.call('SMEMBERS', P .. 'models')) do
   for i = 1, #leases, 2 do
     local entry = cjson.decode(string.match(leases[i + 1], '^%d+|%d+|(.*)$'))
     if gone[entry.worker] then
-      end_lease(now, model, leases[i], -1)
+      end_lease(now, model, leases[i], -1, 'lost')
       void = void + 1
     end
   end
@@ -23,7 +23,7 @@ end
 local waiting = redis.call('HGETALL', P .. 'waiting')
 for i = 1, #waiting, 2 do
   if gone[cjson.decode(waiting[i + 1]).worker] then
-    give_up(now, waiting[i])
+    give_up(now, waiting[i], 'lost')
     void = void + 1
   end
 end
