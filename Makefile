@@ -86,8 +86,8 @@ check: dev ## style, types, unused code, generated files, the shipped configurat
 lock: ## write requirements/ anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-annotate --no-header -q -o requirements/run.txt
-	uv pip compile pyproject.toml --extra dev -c requirements/run.txt --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements/dev.txt
+	for extra in otel dev; do uv pip compile pyproject.toml --extra $$extra -c requirements/run.txt --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements/$$extra.txt; done
 
 .env: ## settings for `docker compose`, with a new random admin key
 	@umask 077; key=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n'); \

@@ -72,6 +72,7 @@ class History(Collector):
             for outcome in ("ready", "failed"):
                 self._wakes.labels(name, outcome)
             self._stops.labels(name, Why.SWAP)
+            self._findings.labels(name, "late")
 
     def collect(self) -> Iterator[Metric]:
         yield from self._registry.collect()
