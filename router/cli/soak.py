@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from router.catalogue import Card
 from router.cli.options import Model, Url, access_to, run, seconds
 from router.cli.server import Access, Server, ServerError
 from router.cli.smoke import card_of
@@ -90,7 +91,7 @@ async def _soak(
         cards = {card.name: card for card in (await server.catalogue()).cards}
         card = await card_of(server, model, cards, views)
     subject = Subject(model, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), card.context, load)
-    plan = _plan(sizes, card.context, load)
+    plan = _plan(sizes, card, load)
     async with Asker(access.url, access.key, limit) as asker:
         with _drawing(model, len(sizes)) as bar:
             soak = Soak(asker, model, load, doing=bar.doing)
@@ -110,11 +111,17 @@ async def _soak(
         raise typer.Exit(1)
 
 
-def _plan(sizes: tuple[int, ...], context: int | None, load: Load) -> Plan:
-    """Raises ServerError when the answers leave no room for a prompt."""
-    most = (context or _UNPROMISED) - load.output_tokens
+def _plan(sizes: tuple[int, ...], card: Card, load: Load) -> Plan:
+    """Raises ServerError when the answers leave no room for a prompt.
+
+    The answers are left twice their room: of what the context has left the gateway's rules keep up to a half for what
+    they cannot count of a prompt (the chat template), and a shortened answer would look like a full context.
+    """
+    if card.output is not None and load.output_tokens > card.output:
+        raise ServerError(f"{card.name} gives answers of up to {card.output:,} tokens: give a smaller --output-tokens.")
+    most = (card.context or _UNPROMISED) - 2 * load.output_tokens
     if most < 1:
-        raise ServerError(f"Answers of {load.output_tokens:,} tokens leave no room in a context of {context:,}.")
+        raise ServerError(f"Answers of {load.output_tokens:,} tokens leave no room in a context of {card.context:,}.")
     return Plan(sizes, first=min(4096, max(1, most // 4)), most=most, step=max(64, most // 64))
 
 

@@ -13,24 +13,32 @@ import httpx
 from router.errors import HearthError
 
 PATH = "/v1/chat/completions"
+_CHANGED = "X-Hearth-Changed"
+#: On every answer to a request that has been let through to its model, refusals of the line and of the engine included.
+_ADMITTED = "X-Hearth-Model"
+_BAD_REQUEST = 400
 Message = Mapping[str, Any]
 
 
 class NoAnswer(HearthError):
     """A request was refused, or its answer is not one. status: of HTTP, 0 when none came. retry_after: seconds, where
-    another try makes sense."""
+    another try makes sense. by_gateway: its request rules refused it, before an engine saw it."""
 
-    def __init__(self, message: str, status: int = 0, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, status: int = 0, retry_after: float | None = None, *, by_gateway: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.by_gateway = by_gateway
 
 
 @dataclass(slots=True)
 class Answer:
     """One answer. first_seconds, seconds: from the request to the first token, and to the end, with the wait for a
     model that slept. chunks: events with a delta; 0 for an answer that was not streamed. done: whether the stream
-    ended with [DONE]. tokens: None where the engine did not say."""
+    ended with [DONE]. tokens: None where the engine did not say. changed: what the gateway's request rules have changed
+    of the request, in their words."""
 
     text: str = ""
     reasoning: str = ""
@@ -42,6 +50,7 @@ class Answer:
     done: bool = False
     first_seconds: float | None = None
     seconds: float = 0.0
+    changed: str = ""
 
 
 class Asker:
@@ -76,6 +85,7 @@ class Asker:
             raise _refused(answer)
         found = whole_answer(answer.content)
         found.seconds = time.monotonic() - began
+        found.changed = answer.headers.get(_CHANGED, "")
         return found
 
     async def stream(self, model: str, messages: Sequence[Message], **body: Any) -> Answer:
@@ -93,6 +103,7 @@ class Asker:
                 if answer.is_error:
                     await answer.aread()
                     raise _refused(answer)
+                found.changed = answer.headers.get(_CHANGED, "")
                 async for data in _events(answer):
                     if add_event(found, data) and found.first_seconds is None:
                         found.first_seconds = time.monotonic() - began
@@ -169,7 +180,9 @@ def _refused(answer: httpx.Response) -> NoAnswer:
         retry_after = float(answer.headers["Retry-After"])
     except (KeyError, ValueError):
         retry_after = None
-    return NoAnswer(f"{answer.status_code}: {' '.join(str(said).split())[:500]}", answer.status_code, retry_after)
+    by_gateway = answer.status_code == _BAD_REQUEST and _ADMITTED not in answer.headers
+    reason = f"{answer.status_code}: {' '.join(str(said).split())[:500]}"
+    return NoAnswer(reason, answer.status_code, retry_after, by_gateway=by_gateway)
 
 
 def _broken(error: httpx.HTTPError) -> NoAnswer:

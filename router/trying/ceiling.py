@@ -16,6 +16,9 @@ CLOSE = 0.03
 class Tier:
     """Requests of one size at once. target: tokens of each prompt. passed: all of them were answered.
 
+    limited_by: who ended a tier that did not pass: `engine`, or `gateway`, whose request rules count prompts in their
+    own way and refuse, or shorten the answer, before the engine has its say; empty for one that passed.
+
     prompt_tokens: the smallest that the engine counted. found: how many answers named what was hidden in their prompt.
     seconds: of the slowest. first_seconds: to its first token. prompt_rate: tokens of all prompts a second until the
     last first token; answer_rate: tokens of all answers a second over the whole tier.
@@ -25,6 +28,7 @@ class Tier:
     concurrency: int
     passed: bool
     reason: str = ""
+    limited_by: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int = 0
     found: int = 0
@@ -54,6 +58,12 @@ class Outcome:
 
     tiers: list[Tier] = field(default_factory=list)
     complete: bool = False
+
+    @property
+    def limited_by(self) -> str:
+        """Who ended the smallest size that failed; empty when none did."""
+        failed = min((tier for tier in self.tiers if not tier.passed), key=lambda tier: tier.target, default=None)
+        return "" if failed is None else failed.limited_by
 
     @property
     def ceiling(self) -> int | None:

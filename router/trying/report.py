@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from router.trying.ceiling import Outcome, Tier
-from router.trying.soak import Load
+from router.trying.soak import GATEWAY, Load
 
 _HEADINGS = (
     "Prompt",
@@ -38,7 +38,8 @@ class Subject:
 
 
 def as_json(subject: Subject, outcome: Outcome) -> dict[str, Any]:
-    """Lengths in tokens, times in seconds, rates in tokens a second; `ceiling` is the largest prompt that passed."""
+    """Lengths in tokens, times in seconds, rates in tokens a second; `ceiling` is the largest prompt that passed,
+    `limited_by` who ended the smallest that did not."""
     return {
         "model": subject.model,
         "started": subject.started,
@@ -48,6 +49,7 @@ def as_json(subject: Subject, outcome: Outcome) -> dict[str, Any]:
         "needle_required": subject.load.needle,
         "complete": outcome.complete,
         "ceiling": outcome.ceiling,
+        "limited_by": outcome.limited_by,
         "tiers": [asdict(tier) for tier in outcome.tiers],
     }
 
@@ -72,6 +74,8 @@ def verdict(subject: Subject, outcome: Outcome) -> str:
             f"With {at_once}, prompts of {outcome.ceiling:,} tokens hold, beside answers of up to "
             f"{load.output_tokens:,}."
         )
+    if outcome.limited_by == GATEWAY:
+        said += " What is larger was kept from the engine by the gateway's request rules: the engine may hold more."
     if subject.promised is not None:
         said += f" The configuration promises {subject.promised:,} tokens for both."
     return said if outcome.complete else f"{said} The run was not finished."

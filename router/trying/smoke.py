@@ -57,18 +57,20 @@ class Failed(Exception):
 
 
 Probe = Callable[[Asker, str], Awaitable[str]]
+#: With every probe: a model that passed once should not fail the next time by chance.
+_EVEN = {"temperature": 0.0}
 
 
 async def text(asker: Asker, model: str) -> str:
     """A whole answer with words in it and its usage. Raises Failed or NoAnswer."""
-    answer = await asker.chat(model, _user("Say hello in one short sentence."), max_tokens=_TOKENS)
+    answer = await asker.chat(model, _user("Say hello in one short sentence."), max_tokens=_TOKENS, **_EVEN)
     require_said(answer)
     return f"{answer.prompt_tokens} tokens in, {answer.completion_tokens} out, ended by {answer.finish_reason}"
 
 
 async def stream(asker: Asker, model: str) -> str:
     """A stream in more than one piece, with its usage and its end."""
-    answer = await asker.stream(model, _user("Count from one to ten in words."), max_tokens=_TOKENS)
+    answer = await asker.stream(model, _user("Count from one to ten in words."), max_tokens=_TOKENS, **_EVEN)
     require_said(answer)
     if answer.chunks < 2:
         raise Failed("the whole answer came in one piece")
@@ -80,16 +82,16 @@ async def stream(asker: Asker, model: str) -> str:
 async def tools(asker: Asker, model: str) -> str:
     """A call of the offered tool with arguments that fit it."""
     ask = _user(f"What is the weather in Lisbon now? Call the tool {_TOOL}.")
-    answer = await asker.chat(model, ask, tools=_TOOLS, tool_choice="auto", max_tokens=_TOOL_TOKENS)
+    answer = await asker.chat(model, ask, tools=_TOOLS, tool_choice="auto", max_tokens=_TOOL_TOKENS, **_EVEN)
     return judge_tool_call(answer)
 
 
 async def vision(asker: Asker, model: str) -> str:
     """An answer to a picture, which must have cost tokens: an engine that drops pictures answers just the same."""
     parts = [{"type": "text", "text": _LOOK}, {"type": "image_url", "image_url": {"url": data_url(png())}}]
-    seen = await asker.chat(model, [{"role": "user", "content": parts}], max_tokens=_TOKENS)
+    seen = await asker.chat(model, [{"role": "user", "content": parts}], max_tokens=_TOKENS, **_EVEN)
     require_said(seen)
-    blind = await asker.chat(model, _user(_LOOK), max_tokens=1)
+    blind = await asker.chat(model, _user(_LOOK), max_tokens=1, **_EVEN)
     picture = (seen.prompt_tokens or 0) - (blind.prompt_tokens or 0)
     if picture <= 0:
         raise Failed("the picture added no tokens to the prompt: the engine has not looked at it")
