@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import secrets
 from collections.abc import Coroutine
 from typing import Any
@@ -26,6 +25,7 @@ from router.errors import (
     ServiceUnavailable,
     StoreUnavailable,
 )
+from router.expectations import Expectations
 from router.gpu_lock import RENEWAL, GpuLock
 from router.learning import Learning
 from router.memory.engine_memory import EngineMemory
@@ -46,8 +46,6 @@ _TROUBLE_PAUSE = 1.0
 #: A nudge can be lost with its connection, so the state is looked at this often (s) whatever happens.
 _LONGEST_PAUSE = 5.0
 _NOT_ASKED = "the runtime has not been asked yet"
-#: An expectation is written again when it is off by more than this (s, and as a share).
-_EXPECTATION_SLACK = (1.0, 0.1)
 
 
 class LockLost(HearthError):
@@ -75,7 +73,7 @@ class Controller:
         self._learning = Learning(store, list(config.models))
         self.rounds = Rounds()
         self._turns: dict[str, Turns] = {}
-        self._expected: dict[str, tuple[str, float, float]] = {}
+        self._expectations = Expectations()
 
     async def run(self) -> None:
         """Act whenever the lock can be had, until cancelled."""
@@ -107,7 +105,7 @@ class Controller:
     async def _act(self) -> None:
         self._running.clear()
         self._suspects.clear()
-        self._expected.clear()
+        self._expectations.forget()
         self.trouble, self._watching = _NOT_ASKED, False
         await self._learning.load()
         async with asyncio.TaskGroup() as self._group:
@@ -249,26 +247,8 @@ class Controller:
             await self._store.refuse(self.lock.holder, ServiceUnavailable(message, retry_after=5.0), stuck)
 
     async def _tell_expectations(self, snapshot: Snapshot) -> None:
-        """Write when each model is expected to answer, for callers to be told; only what has changed noticeably."""
-        now = snapshot.state.now
-        waited_for = {request.model for request in snapshot.state.line}
-        outlook = scheduler.outlook(snapshot)
-        for name, seconds in outlook.expected.items():
-            # for who waits it is a moment that comes nearer, for who may come it is a span
-            fixed = name in waited_for or snapshot.state.models[name].phase is Phase.STARTING
-            kind, base = ("at", now) if fixed else ("in", 0.0)
-            known_kind, known, known_limit = self._expected.get(name, ("", 0.0, 0.0))
-            expected = -1.0 if seconds is None else base + seconds
-            limit = base + outlook.at_most[name]
-            slack, share = _EXPECTATION_SLACK
-            bearable = max(slack, share * (seconds or 0.0))
-            if kind == known_kind and abs(expected - known) <= bearable and abs(limit - known_limit) <= bearable:
-                continue
-            self._expected[name] = (kind, expected, limit)
-            fields: dict[str, str | int] = {"expected_at": "", "expected_in": "", "at_most_at": "", "at_most_in": ""}
-            fields[f"at_most_{kind}"] = math.ceil(limit * 1000)
-            if expected >= 0:
-                fields[f"expected_{kind}"] = round(expected * 1000)
+        """Write when each model is expected to answer, for callers to be told."""
+        for name, fields in self._expectations.changes(snapshot, scheduler.outlook(snapshot)).items():
             await self._store.set_fields(name, fields)
 
     # --- what happens outside

@@ -41,7 +41,7 @@ from router.scheduling.forecast import Outlook, outlook
 from router.scheduling.gaps import HORIZON
 from router.scheduling.gate import stay
 from router.scheduling.policy import STRICT, Policy
-from router.scheduling.turns import Claim, claims, ranked
+from router.scheduling.turns import Claim, claims, overdue, ranked
 from router.scheduling.warm import Strength, Warm, Wish, unused, warm
 from router.settings import Role
 from router.store.state import ModelState, Phase, Waiting
@@ -95,7 +95,8 @@ def decide(snapshot: Snapshot) -> Decision:
 @dataclass(slots=True)
 class _Plan:
     """holding: who has memory now, or gets it by this decision; future: who will have it once all that is decided has
-    happened. Both without the spares, until it is known which of them stay."""
+    happened. Both without the spares, until it is known which of them stay. late: who has waited too long to be kept
+    waiting by anybody younger. behind: who gets memory while one of those waits."""
 
     waiting: Mapping[str, Sequence[Waiting]]
     leaving: dict[str, str]
@@ -104,10 +105,14 @@ class _Plan:
     starts: list[Start] = field(default_factory=list)
     refusals: list[Refuse] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    behind: set[str] = field(default_factory=set)
 
     def add(self, name: str) -> None:
         self.holding.add(name)
         self.future.add(name)
+        if self.late:
+            self.behind.add(name)
 
 
 def _make_room(snapshot: Snapshot) -> _Plan:
@@ -130,15 +135,17 @@ def _for_those_who_wait(snapshot: Snapshot, plan: _Plan, spares: Collection[str]
     rivals = claims(snapshot, plan.waiting)
     order, holds_until = ranked(snapshot, rivals)
     plan.times.append(holds_until)
+    late = overdue(snapshot, rivals)
     blocked: set[str] = set()  # GPUs on which somebody whose turn it is still waits for room
     for name in order:
         spec = snapshot.specs[name]
         stopping = snapshot.state.models[name].phase is Phase.STOPPING
-        if not stopping and fits(snapshot, spec, plan.holding) and fits(snapshot, spec, plan.future):
+        hinders = _in_the_way(snapshot, name, plan)
+        if not (stopping or hinders) and fits(snapshot, spec, plan.holding) and fits(snapshot, spec, plan.future):
             if fits(snapshot, spec, plan.holding.union(spares)):
                 plan.starts.append(Start(name))
             plan.add(name)
-        elif not blocked >= set(spec.gpus):
+        elif not (hinders or blocked >= set(spec.gpus)):
             if blocked.isdisjoint(spec.gpus):
                 leaving = victims(snapshot, spec, plan.future, plan.waiting)
                 if _all_leave(snapshot, leaving, rivals, plan):
@@ -146,7 +153,14 @@ def _for_those_who_wait(snapshot: Snapshot, plan: _Plan, spares: Collection[str]
                 plan.future.difference_update(leaving)
             blocked |= set(spec.gpus)  # one that waits on one of its GPUs only keeps its room on the others
             plan.future.add(name)
+        elif name in late:
+            plan.late.append(name)
     return order
+
+
+def _in_the_way(snapshot: Snapshot, name: str, plan: _Plan) -> bool:
+    """Whether a model would get memory that somebody older and late could then not have."""
+    return any(not fits(snapshot, snapshot.specs[late], plan.behind | {name}) for late in plan.late if late != name)
 
 
 def _for_warm_wishes(snapshot: Snapshot, plan: _Plan, spares: Collection[str], order: Sequence[str]) -> None:
@@ -164,7 +178,8 @@ def _for_warm_wishes(snapshot: Snapshot, plan: _Plan, spares: Collection[str], o
 
     def start(name: str, reason: str = "") -> None:
         spec, here = snapshot.specs[name], plan.holding.union(spares)
-        if name not in here and fits(snapshot, spec, here) and fits(snapshot, spec, plan.future):
+        free = fits(snapshot, spec, here) and fits(snapshot, spec, plan.future)
+        if name not in here and free and not _in_the_way(snapshot, name, plan):
             plan.starts.append(Start(name, reason))
             plan.add(name)
 

@@ -148,7 +148,6 @@ class Feed:
         leases = await services.store.leases(config.models)
         outlook = controller.outlook(state)
         expected = {name: None if seconds is None else round(seconds) for name, seconds in outlook.expected.items()}
-        at_most = {name: round(seconds) for name, seconds in outlook.at_most.items()}
         views = _model_views(services, state, outlook)
         free = await free_now(services.gauge, config.settings.gpus)
         return Picture(
@@ -158,7 +157,7 @@ class Feed:
             models={
                 name: json.dumps(
                     view.model_dump(exclude={"log"})
-                    | {"expected_seconds": expected[name], "at_most_seconds": at_most[name]}
+                    | {"expected_seconds": expected[name], "at_most_seconds": round(outlook.at_most[name])}
                 )
                 for name, view in views.items()
             },
@@ -167,7 +166,7 @@ class Feed:
             leases=leases,
             line=state.line,
             expected=expected,
-            at_most=at_most,
+            at_most={name: round(seconds) for name, seconds in outlook.waiting_at_most.items()},
             last_event=last_event,
         )
 

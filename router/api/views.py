@@ -216,7 +216,7 @@ def request_views(leases: list[Lease], line: tuple[Waiting, ...], outlook: Outlo
             alias=request.alias,
             stream=request.stream,
             expected_seconds=outlook.expected.get(request.model),
-            at_most_seconds=outlook.at_most.get(request.model),
+            at_most_seconds=outlook.waiting_at_most.get(request.model),
         )
         for position, request in enumerate(line, start=1)
     ]

@@ -50,6 +50,11 @@ def standing(waiting: Sequence[Waiting], model_priority: int, aging: float) -> t
     return min(joined - aging * ranks[own] for own, joined in oldest.items()), max(ranks.values())
 
 
+def latest(waiting: Sequence[Waiting], model_priority: int, aging: float) -> float:
+    """Since when the youngest of a model's line (not empty) counts as waiting by itself, as in `standing`."""
+    return max(request.joined - aging * clamped(request.priority + model_priority) for request in waiting)
+
+
 def weight(request: Waiting) -> float:
     """How much a turn of this request's caller is worth."""
     share = max(SMALLEST_SHARE, min(GREATEST_SHARE, request.share))

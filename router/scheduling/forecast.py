@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router.scheduling import costs
-from router.scheduling.bound import competitors, learned_limits
+from router.scheduling.bound import Limits, competitors, learned_limits
 from router.scheduling.decision import HOLDING, Snapshot
-from router.scheduling.fairness import standing
+from router.scheduling.fairness import latest, standing
 from router.scheduling.fit import fits
 from router.scheduling.gate import stay
 from router.scheduling.turns import Claim, claims, patience, ranked
@@ -17,19 +17,26 @@ from router.store.state import Phase, Waiting
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """When each model answers a request that asks for it now, or the oldest that waits for it, in seconds from now.
-    expected: None as long as a load that it depends on has never been measured."""
+    """When each model answers, in seconds from now. expected: a request that asks for it now, or the oldest that waits
+    for it; None as long as a load that it depends on has never been measured. at_most: a request that asks for it now.
+    waiting_at_most: every request that waits for it, for models that are waited for."""
 
     expected: Mapping[str, float | None]
     at_most: Mapping[str, float]
+    waiting_at_most: Mapping[str, float]
 
 
 def outlook(snapshot: Snapshot) -> Outlook:
     """What callers are told."""
     waiting = snapshot.waiting()
     rivals = claims(snapshot, waiting)
-    expected, limits = _expected(snapshot, waiting, rivals), _at_most(snapshot, waiting, rivals)
-    return Outlook(expected, {name: max(limit, expected[name] or 0.0) for name, limit in limits.items()})
+    expected = _expected(snapshot, waiting, rivals)
+    newcomers, line = _at_most(snapshot, waiting, rivals)
+    return Outlook(
+        expected,
+        {name: max(limit, expected[name] or 0.0) for name, limit in newcomers.items()},
+        {name: max(limit, expected[name] or 0.0) for name, limit in line.items()},
+    )
 
 
 def _expected(
@@ -79,41 +86,52 @@ def _until_a_place(snapshot: Snapshot, name: str, waiting: int) -> float:
     return costs.service(model) * (1 + waiting // parallel)
 
 
-def _at_most(snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]], rivals: Sequence[Claim]) -> dict[str, float]:
-    """Seconds within which each model answers a request that asks for it now, or the oldest that waits for it, if no
-    load, stop and request takes longer than the longest that was seen lately (where none was: than is allowed).
+def _at_most(
+    snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]], rivals: Sequence[Claim]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds within which each model answers a request that asks for it now, and one that waits for it, if no load,
+    stop and request takes longer than the longest that was seen lately (where none was: than is allowed).
 
-    The formula of router.scheduling.bound, for who waits at this moment: what is left of the patience, one residency
-    under way, one of each model whose request counts as older, and its own load. A request of a higher priority that
-    comes later can add the policy's aging for each step of the difference."""
+    The formula of router.scheduling.bound, for this moment: what is left of the patience, one residency under way, one
+    of each model whose oldest request counts as older, and its own load. Whoever waits for the same model may leave and
+    take their age along, so a request is told what holds by its own. A request of a higher priority that comes later
+    can add the policy's aging for each step of the difference."""
     state, specs, policy = snapshot.state, snapshot.specs, snapshot.policy
     limits = {name: learned_limits(specs[name], state.models[name]) for name in specs}
     residency = {name: limits[name].residency(policy) for name in specs}
-    since = {claim.name: claim.since for claim in rivals}
+    oldest = {claim.name: claim.since for claim in rivals}
     for name, requests in waiting.items():  # these come back as soon as they have left
         if state.models[name].phase is Phase.DRAINING:
-            since[name], _ = standing(requests, specs[name].priority, policy.aging)
-    found: dict[str, float] = {}
+            oldest[name], _ = standing(requests, specs[name].priority, policy.aging)
+    newest = {name: latest(requests, specs[name].priority, policy.aging) for name, requests in waiting.items()}
+    newcomers: dict[str, float] = {}
+    line: dict[str, float] = {}
     for group in competitors(specs):
         within = patience(
             policy, sum(costs.load(state.models[name]) + costs.unload(state.models[name]) for name in group)
         )
         longest = max(residency[name] for name in group)
-        ahead = 0.0
         side_by_side = all(fits(snapshot, specs[name], group) for name in group)
-        for name in sorted((name for name in group if name in since), key=lambda name: (since[name], name)):
-            left = max(within - (state.now - since[name]), 0.0)
-            found[name] = left + longest + ahead + limits[name].load
-            ahead += residency[name]
+        claiming = [name for name in group if name in oldest]
         for name in group:
-            model = state.models[name]
-            if model.phase is Phase.READY:
-                found[name] = _until_a_place(snapshot, name, len(waiting.get(name, ())))
-            elif model.phase is Phase.STARTING:
-                found[name] = max(limits[name].load - (state.now - model.since), 0.0)
-            elif side_by_side:  # nobody has to leave for it, but it may itself be on its way out
-                held = limits[name].drain + limits[name].unload if model.phase in HOLDING else 0.0
-                found[name] = held + limits[name].load
-            elif name not in found:
-                found[name] = within + longest + ahead + limits[name].load
-    return found
+            at_once = _without_a_turn(snapshot, name, limits[name], len(waiting.get(name, ())), side_by_side)
+            everyone = sum(residency[other] for other in claiming if other != name)
+            newcomers[name] = within + longest + everyone + limits[name].load if at_once is None else at_once
+            if name not in newest:
+                continue
+            left = max(within - (state.now - newest[name]), 0.0)
+            ahead = sum(residency[other] for other in claiming if other != name and oldest[other] <= newest[name])
+            line[name] = left + longest + ahead + limits[name].load if at_once is None else at_once
+    return newcomers, line
+
+
+def _without_a_turn(snapshot: Snapshot, name: str, limits: Limits, waiting: int, side_by_side: bool) -> float | None:
+    """The same for a model that is awake or for which nobody has to leave; None for one that waits for its turn."""
+    model = snapshot.state.models[name]
+    if model.phase is Phase.READY:
+        return _until_a_place(snapshot, name, waiting)
+    if model.phase is Phase.STARTING:
+        return max(limits.load - (snapshot.state.now - model.since), 0.0)
+    if side_by_side:  # it may itself be on its way out
+        return (limits.drain + limits.unload if model.phase in HOLDING else 0.0) + limits.load
+    return None

@@ -106,6 +106,15 @@ def ranked(snapshot: Snapshot, waiting: Sequence[Claim]) -> tuple[list[str], flo
     return order, until
 
 
+def overdue(snapshot: Snapshot, waiting: Sequence[Claim]) -> frozenset[str]:
+    """The names of those that have waited longer than their patience: nobody younger gets into their way any more."""
+    late: set[str] = set()
+    for group in _competing(waiting):
+        within = limit(snapshot, group, {gpu for claim in group for gpu in claim.gpus})
+        late.update(claim.name for claim in group if snapshot.state.now >= claim.since + within)
+    return frozenset(late)
+
+
 def _rank_group(snapshot: Snapshot, group: Sequence[Claim]) -> tuple[list[str], float]:
     if len(group) == 1:
         return [group[0].name], float("inf")

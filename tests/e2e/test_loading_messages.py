@@ -124,9 +124,9 @@ async def test_message_and_headers_tell_the_place_and_the_longest_wait(hearth: O
     async with hearth.asking(CHAT.request(hearth.http, held.name)):
 
         async def planned() -> bool:
-            return any(await hearth.redis.hmget(keys.model(held.name), "at_most_at", "at_most_in"))
+            return bool(await hearth.redis.hget(keys.model(held.name), "at_most_at"))
 
-        await until(planned, "the router has said how long a wait can be")
+        await until(planned, "the router has said how long the one in line can wait")
         async with hearth.stream(held.name, headers={_LOADING: "reasoning"}) as answer:
             assert answer.headers["x-hearth-position"] == "2"
             at_most = int(answer.headers["x-hearth-at-most-seconds"])

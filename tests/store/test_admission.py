@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -112,6 +113,26 @@ async def test_order_of_the_line_is_the_order_of_joining(gateway: Admission, act
     await acting.in_line(4)
     assert (await gateway.place(tickets[3])).position == 3
     for task in waiting:
+        task.cancel()
+
+
+async def test_who_joins_after_the_router_has_looked_is_told_what_holds_for_newcomers(
+    gateway: Admission, acting: Acting
+) -> None:
+    early, late = Ticket("m"), Ticket("m")
+    tasks = [ask(gateway, early)]
+    await acting.in_line(1)
+    now = (await acting.store.snapshot(["m"])).now
+    told = {"at_most_at": round(now * 1000) + 50_000, "at_most_in": 90_000, "told_to": math.ceil(now * 1000)}
+    await acting.store.set_fields("m", told)
+    await asyncio.sleep(0.002)  # the line's order is by the millisecond
+    tasks.append(ask(gateway, late))
+    await acting.in_line(2)
+    at_most = [(await gateway.place(ticket)).at_most_seconds for ticket in (early, late, Ticket("m"))]
+    assert at_most[0] is not None
+    assert at_most[0] <= 50.0
+    assert at_most[1:] == [90.0, 90.0]
+    for task in tasks:
         task.cancel()
 
 

@@ -30,7 +30,7 @@ async def ask(fleet_store: FleetStore, monkeypatch: pytest.MonkeyPatch) -> Ask:
     controller = SimpleNamespace(
         trouble="",
         lock=SimpleNamespace(may_act=True),
-        outlook=lambda state: Outlook(dict.fromkeys(state.models), dict.fromkeys(state.models, 7.4)),
+        outlook=lambda state: Outlook(dict.fromkeys(state.models), dict.fromkeys(state.models, 7.4), {}),
     )
     services = Services(config(spec("m")), fleet_store, cast("Any", controller), cast("Any", None))
     transport = httpx.ASGITransport(create_app(services))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from fleet import ASLEEP, in_phase, ready, snapshot, spec
+from fleet import ASLEEP, SLEEPING_LONG, in_phase, ready, snapshot, spec
 
 from router.scheduler import (
+    STRICT,
     Action,
     CloseGate,
     Grant,
@@ -129,6 +130,23 @@ def test_only_the_longest_wait_keeps_room_from_younger_ones() -> None:
     line = (("1", "b", 997), ("2", "c", 998), ("3", "tiny", 999))
     found = actions(snapshot((A, ready(1)), (B, ASLEEP), (C, ASLEEP), (TINY, ASLEEP), line=line))
     assert found == [CloseGate("a", "making room for b"), Start("tiny")]
+
+
+@pytest.mark.parametrize(("patience", "started"), [(2500.0, [Start("small")]), (0.0, [])], ids=["in time", "late"])
+def test_nobody_younger_gets_into_the_way_of_who_is_late(patience: float, started: list[Action]) -> None:
+    """While b waits for a's last answer, small fits beside both; but then c, which is next, has to wait for small."""
+    b, c = (spec(name, memory) for name, memory in (("b", 6), ("c", 9)))
+    line = (("1", "b", 997), ("2", "c", 998), ("3", "small", 999))
+    policy = dataclasses.replace(STRICT, patience=patience, planned_residency=0.0)
+    draining = in_phase(Phase.DRAINING, since=990, in_flight=1)
+    states = ((A, draining), (b, ASLEEP), (c, SLEEPING_LONG), (SMALL, ASLEEP))
+    assert actions(snapshot(*states, line=line, policy=policy)) == started
+
+
+def test_a_utility_does_not_come_back_into_the_way_of_who_is_late() -> None:
+    line = (("1", "b", 997), ("2", "c", 998))
+    models = ((A, ready(1)), (spec("b", 6), ASLEEP), (spec("c", 9), ASLEEP), (UTILITY, ASLEEP))
+    assert actions(snapshot(*models, line=line)) == [CloseGate("a", "making room for b")]
 
 
 def test_who_waits_for_one_gpu_keeps_its_room_on_the_others() -> None:
@@ -335,6 +353,18 @@ def test_forecast_counts_the_swaps_that_come_first() -> None:
     assert found["a"] == 0.0
     assert found["b"] == 4 + 2 + 10
     assert found["c"] == found["b"] + 4 + 2 + 20
+
+
+def test_what_a_request_is_told_does_not_lean_on_the_age_of_another() -> None:
+    """Whoever has waited longer for the same model may leave, and then the request for b is the older one."""
+    states = ((A, ready(1, load_seconds=10.0, longest_load=10.0)), (B, SLEEPING_LONG), (C, SLEEPING_LONG))
+    policy = dataclasses.replace(STRICT, patience=100.0)
+    alone = outlook(snapshot(*states, line=(("2", "b", 998), ("3", "c", 999)), policy=policy))
+    found = outlook(snapshot(*states, line=(("1", "c", 900), ("2", "b", 998), ("3", "c", 999)), policy=policy))
+    assert found.waiting_at_most["c"] == alone.waiting_at_most["c"]
+    assert found.waiting_at_most["b"] > alone.waiting_at_most["b"], "the older one for c counts against b"
+    assert found.waiting_at_most["c"] <= found.at_most["c"]
+    assert set(found.waiting_at_most) == {"b", "c"}
 
 
 def test_every_model_has_a_forecast() -> None:

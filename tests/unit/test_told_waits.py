@@ -26,11 +26,13 @@ class Told(WarmWorld):
         self.late: list[tuple[str, float, float]] = []
 
     def _settle(self) -> None:
-        for name in [name for name in self.line if name not in self.told]:
-            waiting, _ = self.line[name]
+        # of those that join at the same instant the name decides, so what the last of them changes is told to all
+        if fresh := [waiting for waiting, request in self.line.values() if request.joined == self.clock.now]:
             found = outlook(self.snapshot())
-            assert 0 <= (found.expected[waiting.model] or 0) <= found.at_most[waiting.model]
-            self.told[name] = self.clock.now + found.at_most[waiting.model]
+            for waiting in fresh:
+                limit = found.waiting_at_most[waiting.model]
+                assert 0 <= (found.expected[waiting.model] or 0) <= limit <= found.at_most[waiting.model]
+                self.told[waiting.id] = self.clock.now + limit
         super()._settle()
 
     def _grant(self, request: Request) -> None:
@@ -53,12 +55,8 @@ def test_nobody_waits_longer_than_told(
     wrong: Faults,
     wished: list[tuple[float, float, int, Strength]],
 ) -> None:
-    sessions = [  # a millisecond apart: of those that join at the same instant the name decides, whoever was told first
-        Session(
-            f"c{index}",
-            start + index / 1000,
-            tuple(Step(f"m{which % len(fleet)}", 0, tokens, pause) for _ in range(steps)),
-        )
+    sessions = [
+        Session(f"c{index}", start, tuple(Step(f"m{which % len(fleet)}", 0, tokens, pause) for _ in range(steps)))
         for index, (start, which, steps, tokens, pause) in enumerate(found)
     ]
     world = Told(box(fleet, wrong.slow), sessions, Hearth(policy=policy), faults=wrong)
