@@ -96,6 +96,8 @@ differ:
   container. The reasoning parser of Nemotron comes with vLLM now (`nemotron_v3`).
 - Request logging is off by `--no-enable-log-requests` everywhere: newer engines end at the older flag, and some
   models had neither.
+- `gpt-oss-20b` had no `--reasoning-parser`, and `gpt-oss-120b` on the same image `openai_gptoss`, which vLLM also takes
+  by itself for this architecture, since some release. Both say it now.
 - `gpt-oss-20b` and `qwen-math` count as unhealthy after 30 minutes without an answer, like the others, and not after
   15: that is how long the router waits for a first start, which downloads the weights.
 - `qwen3.5-0.8b` is under a profile like all others; the router keeps it running.
