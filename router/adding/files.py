@@ -1,13 +1,14 @@
-"""The files of a box that a new model goes into: shown as a difference, tried with `hearth check`, written in one step
-each."""
+"""The files of a box that a new model goes into: shown as a difference, tried with `hearth check`, all written or none
+of them."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,27 +89,63 @@ def faults(config: Path, made: Sequence[Change], environment: Mapping[str, str])
 
 
 def write(made: Sequence[Change]) -> None:
-    """Each file is replaced in one step, and the two that include the others come last, so no reader finds a file named
-    that is not there. Raises ConfigError."""
-    for change in made:
-        try:
-            change.path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(change)
-        except OSError as error:
-            raise ConfigError(f"{change.path} cannot be written: {error.strerror}") from error
+    """All of them or none. All texts are on the disk before the first file is replaced, each in one step, and the two
+    that include the others come last, so no reader finds a file named that is not there. Raises ConfigError, also when
+    somebody has changed one of the files since it was read; then all are as they were."""
+    with contextlib.ExitStack() as stack:
+        staged = []
+        for change in made:
+            with _told(change.path):
+                staged.append(stack.enter_context(_beside(change.path, change.after)))
+        for change in made:
+            if _text(change.path) != change.before:
+                raise ConfigError(f"{change.path} was changed meanwhile, so nothing was written: run this again")
+        with contextlib.ExitStack() as undo:
+            for change, new in zip(made, staged, strict=True):
+                undo.callback(_put_back, change)
+                with _told(change.path):
+                    new.replace(change.path)
+            undo.pop_all()  # all are there
 
 
-def _replace(change: Change) -> None:
-    mode = change.path.stat().st_mode & 0o777 if change.before is not None else 0o644  # the containers read it too
-    number, name = tempfile.mkstemp(dir=change.path.parent, prefix=f".{change.path.name}.")
+@contextlib.contextmanager
+def _beside(path: Path, text: str) -> Iterator[Path]:
+    """A file with this text in the directory of `path`, and the mode of what is there; gone at the end, unless it was
+    renamed. A directory that was made for it and is empty then goes too."""
+    made = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644  # the containers read it too
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    new = Path(name)
     try:
         with os.fdopen(number, "w", encoding="utf-8") as out:
-            out.write(change.after)
-        Path(name).chmod(mode)
-        Path(name).replace(change.path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        new.chmod(mode)
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+        if made:
+            with contextlib.suppress(OSError):  # not empty: what was written is there
+                path.parent.rmdir()
+
+
+def _put_back(change: Change) -> None:
+    """Undo one change, as far as it was made."""
+    if change.before is None:
+        change.path.unlink(missing_ok=True)
+    elif _text(change.path) != change.before:
+        with _told(change.path), _beside(change.path, change.before) as old:
+            old.replace(change.path)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _included(path: Path, name: str) -> list[Change]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,9 @@ from router.check.engine_command import SIMULATOR, VLLM, EngineCommand, find
 from router.errors import ConfigError, RuntimeUnavailable
 from router.fetch.weights import Hub, download, look
 
-_CONFIG = "config.json"
+_CONFIG, _INDEX = "config.json", "model.safetensors.index.json"
+#: Bytes; no config.json and no index of weights comes near it.
+_SMALL = 16 * 2**20
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 _LIMIT = 10
 _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
@@ -31,7 +35,9 @@ _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 class Running:
     """A container as a model for a new one. image: with its digest where it has one. prefix: the words before the
     engine's own. environment: what was set beside the image's own; secrets as references to variables of the same
-    name. binds: directories of this machine. script: whether a shell started the engine, whose other lines are lost."""
+    name. binds: directories of this machine. script: whether a shell started the engine, whose other lines are lost.
+    checkpoint: what lies in the container where the engine reads it; None where it loads a repository, or cannot be
+    read."""
 
     name: str
     image: str
@@ -40,6 +46,7 @@ class Running:
     environment: tuple[tuple[str, str], ...]
     binds: tuple[str, ...]
     script: bool
+    checkpoint: Checkpoint | None = None
 
 
 def of_directory(directory: Path) -> Checkpoint:
@@ -49,7 +56,7 @@ def of_directory(directory: Path) -> Checkpoint:
         sizes = {file.name: file.stat().st_size for file in directory.iterdir() if file.is_file()}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{directory / _CONFIG} cannot be read: {error}") from error
-    index = directory / "model.safetensors.index.json"
+    index = directory / _INDEX
     return checkpoint.read(str(directory), config, _indexed(index) or weight_bytes(sizes))
 
 
@@ -73,13 +80,16 @@ def of_container(name: str) -> Running:
         try:
             container: dict[str, Any] = client.inspect_container(name)
             image: dict[str, Any] = client.inspect_image(container["Image"])  # type: ignore[no-untyped-call]
+            found = running(container, image)
+            model = found.engine.model or ""
+            read = _inside(client, str(container["Id"]), model) if model.startswith("/") else None
         finally:
             client.close()
     except NotFound as error:
         raise ConfigError(f"Docker has no container {name!r}, or no longer its image") from error
     except (DockerException, requests.exceptions.RequestException, OSError) as error:
         raise RuntimeUnavailable(f"Docker cannot be asked about {name}: {error}") from error
-    return running(container, image)
+    return replace(found, checkpoint=read)
 
 
 def running(container: dict[str, Any], image: dict[str, Any]) -> Running:
@@ -104,6 +114,47 @@ def running(container: dict[str, Any], image: dict[str, Any]) -> Running:
         binds=tuple((container.get("HostConfig") or {}).get("Binds") or ()),
         script=not behind,
     )
+
+
+def _inside(client: docker.APIClient, container: str, directory: str) -> Checkpoint | None:
+    """The checkpoint in a container's directory, mounts included, whether it runs or not; None where there is none.
+
+    Of the weights only the size is asked: that of the one file, or the sum in the index of several.
+    """
+    try:
+        config = json.loads(_file(client, container, f"{directory}/{_CONFIG}"))
+        try:
+            size = json.loads(_file(client, container, f"{directory}/{_INDEX}"))["metadata"]["total_size"]
+        except NotFound:
+            size = _size(client, container, f"{directory}/model.safetensors")
+        return checkpoint.read(directory, config, size if isinstance(size, int) else None)
+    except (NotFound, ConfigError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _file(client: docker.APIClient, container: str, path: str) -> bytes:
+    """A small file in a container. Raises docker's NotFound, and ValueError for what is no small file."""
+    chunks, about = client.get_archive(container, path)
+    if about.get("linkTarget") and about["linkTarget"] != path:
+        chunks, about = client.get_archive(container, about["linkTarget"])
+    if int(about["size"]) > _SMALL:
+        raise ValueError(f"{path} has {about['size']} bytes")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        content = archive.extractfile(archive.next() or tarfile.TarInfo())
+        if content is None:
+            raise ValueError(f"{path} is no file")
+        return content.read()
+
+
+def _size(client: docker.APIClient, container: str, path: str) -> int | None:
+    """Bytes of a file in a container; None when it is not there. None of it is transferred."""
+    try:
+        _, about = client.get_archive(container, path)
+        if about.get("linkTarget") and about["linkTarget"] != path:
+            _, about = client.get_archive(container, about["linkTarget"])
+    except NotFound:
+        return None
+    return int(about["size"])
 
 
 def weight_bytes(sizes: dict[str, int]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from router.quantities import format_size
 from router.settings import Role
 
 _ENGINES = "compose/engine.yml"
+_PATHS = ("/", "./", "../", "~/")
 
 
 def add(
@@ -110,10 +112,10 @@ def _prepared(
         made = plan.of_checkpoint(_checkpoint(checkpoint), choice, _base(path.parent, choice.image), room)
     else:
         running = source.of_container(str(container))
-        try:
-            found = _checkpoint(running.engine.model or "")
-        except (ConfigError, FetchFailed):
-            found = None  # its command says enough
+        found = running.checkpoint
+        if found is None and not str(running.engine.model).startswith(_PATHS):
+            with contextlib.suppress(ConfigError, FetchFailed):  # its command says enough
+                found = _published(str(running.engine.model))
         made = plan.of_running(running, found, choice, room)
     if made.addition.name in config.cards or made.addition.name in config.disabled:
         raise ConfigError(f"{path} has a model {made.addition.name!r} already: give --name")
@@ -125,8 +127,12 @@ def _prepared(
 
 
 def _checkpoint(name: str) -> Checkpoint:
-    if name.startswith(("/", "./", "../", "~/")) or Path(name).is_dir():
+    if name.startswith(_PATHS) or Path(name).is_dir():
         return source.of_directory(Path(name).expanduser().resolve())
+    return _published(name)
+
+
+def _published(name: str) -> Checkpoint:
     return source.of_repository(name, Hub(os.environ.get("HF_ENDPOINT") or None, os.environ.get("HF_TOKEN") or None))
 
 

@@ -159,6 +159,59 @@ def test_from_hugging_face_only_the_config_is_fetched(
     assert "--tool-call-parser=hermes" in service["command"]
 
 
+@pytest.mark.parametrize(
+    ("broken", "second"),
+    [
+        ("compose/models-own.yml", False),
+        ("compose/litellm-own.yaml", False),
+        ("docker-compose.yml", False),
+        ("litellm_config.yaml", False),
+        ("compose/models-own.yml", True),
+        ("compose/litellm-own.yaml", True),
+    ],
+)
+def test_a_write_that_fails_leaves_all_as_it_was(
+    box: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, broken: str, *, second: bool
+) -> None:
+    words = [checkpoint, *IMAGE, "--yes", "--context", "4096", "--utilization", "0.8"]
+    if second:
+        assert add(box, *words, "--name", "first").exit_code == 0
+    before = contents(box)
+    replace = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if target == box.parent / broken and self.read_text() != before.get(broken):
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    done = add(box, *words)
+    assert done.exit_code == 1
+    assert f"{broken} cannot be written: No space left" in done.output
+    assert contents(box) == before
+
+
+def test_a_file_that_changes_meanwhile_is_not_overwritten(
+    box: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confirm(_: str) -> bool:
+        edit(box.parent, "docker-compose.yml", "services:", "services:  # changed while it was asked")
+        return True
+
+    monkeypatch.setattr("typer.confirm", confirm)
+    before = contents(box)
+    done = add(box, checkpoint, *IMAGE)
+    assert done.exit_code == 1
+    assert "was changed meanwhile" in done.output
+    edit(box.parent, "docker-compose.yml", "services:  # changed while it was asked", "services:")
+    assert contents(box) == before
+
+
+def contents(box: Path) -> dict[str, str]:
+    """All files of the box, temporary ones too."""
+    return {str(file.relative_to(box.parent)): file.read_text() for file in box.parent.rglob("*") if file.is_file()}
+
+
 def inspected(**config: Any) -> dict[str, Any]:
     return {"Name": "/old", "Image": "sha256:1", "HostConfig": {"Binds": ["/srv/models:/models", "named:/x"]},
             "Config": {"Image": "example/vllm:1", "Env": ["PATH=/bin", "HF_TOKEN=hf_secret", "A=$1"],
