@@ -139,7 +139,8 @@ def test_nobody_younger_gets_into_the_way_of_who_is_late(patience: float, starte
     line = (("1", "b", 997), ("2", "c", 998), ("3", "small", 999))
     policy = dataclasses.replace(STRICT, patience=patience, planned_residency=0.0)
     draining = in_phase(Phase.DRAINING, since=990, in_flight=1)
-    states = ((A, draining), (b, ASLEEP), (c, SLEEPING_LONG), (SMALL, ASLEEP))
+    quick = dataclasses.replace(SLEEPING_LONG, load_seconds=10.0)
+    states = ((A, draining), (b, quick), (c, SLEEPING_LONG), (SMALL, ASLEEP))
     assert actions(snapshot(*states, line=line, policy=policy)) == started
 
 
