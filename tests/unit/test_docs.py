@@ -34,7 +34,7 @@ from router.store.state import Phase
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
-PAGES = [Page(path) for pattern in ("*.md", "docs/*.md", ".github/*.md") for path in sorted(ROOT.glob(pattern))]
+PAGES = [Page(path) for pattern in ("*.md", "docs/**/*.md", ".github/*.md") for path in sorted(ROOT.glob(pattern))]
 TROUBLESHOOTING = Page(ROOT / "docs" / "troubleshooting.md")
 COMPOSE = compose_file.read(ROOT / "docker-compose.yml", {"LITELLM_MASTER_KEY": "sk-docs"})
 
@@ -317,7 +317,7 @@ def test_its_metrics_and_events_are_ones() -> None:
     metrics = {span for span in TROUBLESHOOTING.spans if re.fullmatch(r"hearth_\w+", span)}
     text = TROUBLESHOOTING.path.read_text(encoding="utf-8")
     events = set(re.findall(r"`([a-z-]+)`", text.partition("\nEvents: ")[2])) - {"asked-wake"}
-    assert len(metrics) > 5
+    assert len(metrics) > 3
     assert len(events) > 12
     for name in metrics | events:
         assert f'"{name}"' in source or f"'{name}'" in source, name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "custom-docker-containers"
@@ -153,12 +154,11 @@ def test_every_patch_is_used_and_every_patch_that_is_used_is_there() -> None:
 
 
 def test_every_image_that_models_want_from_this_box_can_be_made() -> None:
-    files = sorted((ROOT / "compose").glob("*.yml"))
-    wanted = re.findall(
-        r"\$\{HEARTH_IMAGE_\w+:-([^}@]+)\}", "".join(path.read_text(encoding="utf-8") for path in files)
-    )
-    assert wanted
-    assert set(wanted) <= set(tags())
+    services = yaml.safe_load((ROOT / "compose" / "engine.yml").read_text(encoding="utf-8"))["services"]
+    built = [form["image"] for form in services.values() if form.get("pull_policy") == "never"]
+    wanted = {re.sub(r"^\$\{HEARTH_IMAGE_\w+:-([^}]+)\}$", r"\1", image) for image in built}
+    assert len(wanted) > 5
+    assert wanted <= set(tags())
 
 
 def test_the_page_names_every_target() -> None:
