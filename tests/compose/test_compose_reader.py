@@ -153,8 +153,8 @@ def test_the_shipped_files_are_read_as_compose_reads_them(variables: dict[str, s
     assert not ours.missing
 
 
-def config(directory: Path, environment: dict[str, str]) -> dict[str, Any]:
-    command = ["docker", "compose", "--file", str(directory / "docker-compose.yml"), "--profile", "*"]
+def config(directory: Path, environment: dict[str, str], name: str = "docker-compose.yml") -> dict[str, Any]:
+    command = ["docker", "compose", "--file", str(directory / name), "--profile", "*"]
     done = subprocess.run(
         [*command, "config", "--format", "json"],
         cwd="/",
@@ -167,6 +167,14 @@ def config(directory: Path, environment: dict[str, str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
+
+
+def test_the_files_for_one_card_are_read_as_compose_reads_them() -> None:
+    name, environment = "docker-compose.one-gpu.yml", {"LITELLM_MASTER_KEY": MASTER_KEY}
+    theirs = config(ROOT, environment, name)
+    ours = compose_file.read(ROOT / name, environment)
+    compared(ours.services, as_compose_says(theirs))
+    assert set(theirs["services"]) > {"gateway", "router", "redis", "fetch"}
 
 
 @pytest.mark.parametrize("environment", [{}, {"SET": "value", "IMAGE": "z", "WHERE": "shell"}], ids=["bare", "set"])

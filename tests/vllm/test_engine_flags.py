@@ -42,9 +42,14 @@ def subject() -> Subject:
 
 
 @pytest.fixture(scope="module")
-def answer(python: str, subject: Subject) -> Answer:
+def one_gpu() -> Subject:
+    return gather(ROOT / "examples" / "one-gpu.yaml", ROOT / "docker-compose.one-gpu.yml", {})
+
+
+@pytest.fixture(scope="module")
+def answer(python: str, subject: Subject, one_gpu: Subject) -> Answer:
     """All questions in one process: most of the time goes into loading vLLM."""
-    return vllm_parser.ask(python, {**engine_flags.questions(subject), **PROBES})
+    return vllm_parser.ask(python, {**engine_flags.questions(subject), **engine_flags.questions(one_gpu), **PROBES})
 
 
 def test_every_option_is_known_or_listed_for_its_image(subject: Subject, answer: Answer) -> None:
@@ -54,6 +59,11 @@ def test_every_option_is_known_or_listed_for_its_image(subject: Subject, answer:
     assert asked.keys() <= answer.answers.keys()
     enabled = [service for service in subject.model_services if DISABLED not in service.profiles]
     assert len([service for service in enabled if service.name in asked]) >= 2
+
+
+def test_so_is_every_option_for_one_card(one_gpu: Subject, answer: Answer) -> None:
+    assert {finding.code for finding in engine_flags.check(one_gpu, answer)} <= {"flag-unused"}
+    assert engine_flags.questions(one_gpu).keys() == {"vllm-helper", "vllm-chat", "vllm-vision"}
 
 
 def test_the_list_excuses_nothing_else(subject: Subject, answer: Answer) -> None:
