@@ -4,55 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-from llama_fleet import LlamaFleet, reason_without_llama
+from llama_machine import Machine
 from observer import Observer, deltas, first_line, until
-from stack import LIMIT, Model, Stack, free_port
+from stack import LIMIT
 
 pytestmark = pytest.mark.docker
 
 #: Long enough to be still under way when something is done to it, on an engine that was slowed down.
 _LONG = {"max_tokens": 1200, "ignore_eos": True}
-_MODELS = [
-    Model("left", memory="60GiB"),
-    Model("right", memory="60GiB"),
-    Model("small", memory="20GiB"),
-    Model("brief", memory="5GiB", lifecycle={"idle_timeout": "300ms"}),
-    Model("held", memory="5GiB"),
-    Model("broken", memory="5GiB"),
-    Model("missing", memory="5GiB"),
-]
-
-
-class DockerStack(Stack):
-    """A stack whose engines are containers, which it neither makes nor removes."""
-
-    def __init__(self, directory: Path, models: list[Model], containers: dict[str, str], **options: Any) -> None:
-        self._containers = containers
-        super().__init__(directory, models, **options)
-
-    def _entry(self, model: Model) -> dict[str, Any]:
-        entry = super()._entry(model)
-        lifecycle = entry["model_info"]["lifecycle"]
-        del lifecycle["command"]
-        lifecycle["container"] = self._containers[model.name]
-        return entry
-
-
-@dataclass
-class Machine:
-    """What runs for all tests. gate: `open` in it lets `held` load."""
-
-    fleet: LlamaFleet
-    stack: Stack
-    gate: Path
 
 
 class Box:
@@ -111,35 +76,6 @@ def reasons(events: list[dict[str, Any]]) -> list[str]:
     """Why a stream ended, by its events; empty when it was cut off."""
     found = [choice.get("finish_reason") for event in events for choice in event.get("choices", [])]
     return [reason for reason in found if reason]
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    if reason := reason_without_llama():
-        pytest.skip(reason)
-    gate = tmp_path_factory.mktemp("gate")
-    with closing(LlamaFleet()) as fleet:
-        stack = DockerStack(
-            tmp_path_factory.mktemp("stack"),
-            _MODELS,
-            {model.name: fleet.container_name(model.name) for model in _MODELS},
-            gpus={"0": {"memory": "100GiB"}},
-            settings={
-                "runtime": "docker",
-                "keepalive_interval": "200ms",
-                "scheduling": {"patience": 0, "minimum_service": 0, "hold_share": 0},
-            },
-        )
-        for name in ("left", "right", "small", "brief"):
-            fleet.create(name, stack.ports[name])
-        fleet.create("held", stack.ports["held"], gate=gate)
-        fleet.create("broken", stack.ports["broken"], "--no-such-argument")
-        fleet.create("bystander", free_port()).start()
-        try:
-            stack.start()
-            yield Machine(fleet, stack, gate)
-        finally:
-            stack.stop()
 
 
 @pytest.fixture

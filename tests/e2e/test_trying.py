@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hearth_command
 import pytest
 from observer import Observer
 from stack import MASTER_KEY, ROOT, USER_KEY, Stack
@@ -22,12 +23,13 @@ REAL = 1536
 ANSWER = 32
 
 
-def begin(stack: Stack, *words: str, key: str = MASTER_KEY) -> subprocess.Popen[str]:
+def begin(stack: Stack, *words: str) -> subprocess.Popen[str]:
+    """A command as a process of its own, which can be interrupted."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTH_", "LITELLM_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "router.cli.main", *words],
         cwd=ROOT,
-        env=kept | {"HEARTH_URL": stack.url, "HEARTH_API_KEY": key, "COLUMNS": "200"},
+        env=kept | {"HEARTH_URL": stack.url, "HEARTH_API_KEY": MASTER_KEY, "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -37,10 +39,7 @@ def begin(stack: Stack, *words: str, key: str = MASTER_KEY) -> subprocess.Popen[
 
 async def hearth_says(stack: Stack, *words: str, code: int = 0, key: str = MASTER_KEY) -> tuple[str, str]:
     """What a command wrote to stdout and stderr, once it has ended with this exit code."""
-    process = begin(stack, *words, key=key)
-    out, err = await asyncio.to_thread(process.communicate, timeout=90)
-    assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-    return out, err
+    return await asyncio.to_thread(hearth_command.hearth_says, stack.url, key, *words, code=code)
 
 
 def reports(directory: Path) -> tuple[dict[str, Any], str]:
@@ -61,8 +60,7 @@ async def test_smoke_wakes_a_model_and_tries_what_it_is_said_to_do(hearth: Obser
 
 
 async def test_smoke_of_what_is_awake_leaves_out_what_is_not_promised(hearth: Observer) -> None:
-    for name in await hearth.awake():
-        await hearth.sleep(name)
+    await asyncio.gather(*(hearth.sleep(name) for name in await hearth.awake()))
     assert "No model is awake" in (await hearth_says(hearth.stack, "smoke", code=1))[1]
     await hearth.wake("small")
     out, _ = await hearth_says(hearth.stack, "smoke")
@@ -92,6 +90,7 @@ async def test_soak_finds_where_the_engine_ends_and_not_what_is_promised(hearth:
     failed = [tier for tier in report["tiers"] if not tier["passed"]]
     assert failed
     assert all("context" in tier["reason"] for tier in failed), failed
+    assert report["limited_by"] == "engine"
     assert all(tier["prompt_tokens"] <= tier["target"] for tier in report["tiers"] if tier["passed"])
     assert f"prompts of {report['ceiling']:,} tokens hold" in out
     assert f"prompts of {report['ceiling']:,} tokens hold" in markdown
@@ -101,6 +100,10 @@ async def test_soak_of_given_sizes_ends_with_1_when_one_fails(hearth: Observer) 
     await hearth.wake("able")
     out, _ = await hearth_says(hearth.stack, "soak", "able", "--tiers", "1k,1600,2000", "--json", code=1)
     assert [(tier["target"], tier["passed"]) for tier in json.loads(out)["tiers"]] == [(1024, True), (1600, False)]
+    long, _ = await hearth_says(hearth.stack, "soak", "able", "--tiers", "3k", "--json", code=1)
+    (tier,) = json.loads(long)["tiers"]
+    assert tier["limited_by"] == "gateway", "more than the configuration promises"
+    assert "no engine has seen it" in tier["reason"]
     needle, _ = await hearth_says(hearth.stack, "soak", "able", "--tiers", "500", "--needle", code=1)
     assert "did not name the number" in needle, "the simulator cannot read"
 
