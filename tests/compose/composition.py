@@ -101,6 +101,13 @@ def reason_without_images() -> str:
     return "" if done.returncode == 0 else "no Docker engine answers"
 
 
+def reason_without_remote() -> str:
+    """Why OpenSSH's server and Caddy cannot be run here; empty when they can."""
+    if os.environ.get("HEARTH_TEST_REMOTE_IMAGE"):
+        return reason_without_images()
+    return "HEARTH_TEST_REMOTE_IMAGE not set; tests/environment/prepare makes it"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
