@@ -60,7 +60,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
         overrides=[OVERRIDE, stand_in],
     )
     try:
-        done = composed.run("up", "--detach", "--wait", "--wait-timeout", "60", "caddy", limit=90, check=False)
+        done = composed.run("up", "--detach", "--wait", "--wait-timeout", "120", "caddy", limit=150, check=False)
         assert done.returncode == 0, done.stderr + composed.run("logs", "--no-color", check=False).stdout
         yield composed
     finally:

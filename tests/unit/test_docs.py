@@ -37,6 +37,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [Page(path) for pattern in ("*.md", "docs/**/*.md", ".github/*.md") for path in sorted(ROOT.glob(pattern))]
 TROUBLESHOOTING = Page(ROOT / "docs" / "troubleshooting.md")
 COMPOSE = compose_file.read(ROOT / "docker-compose.yml", {"LITELLM_MASTER_KEY": "sk-docs"})
+#: What a page has its reader put beside that file.
+BESIDE = yaml.safe_load((ROOT / "examples" / "remote-use" / "caddy.yml").read_text(encoding="utf-8"))
 
 #: How the pages call the command, and what stands for it inside the words of another one.
 HEARTH = (["hearth"], [".venv/bin/hearth"], ["docker", "compose", "exec", "gateway", "hearth"])
@@ -153,7 +155,7 @@ def test_compose_has_its_profiles_and_services(page: Page) -> None:
         if words and words[0] in ("exec", "run", "logs", "restart"):
             services = [word for word in words[1:] if not word.startswith("-")]
             asked = services[:1] if words[0] in ("exec", "run") else services
-            assert set(asked) <= set(COMPOSE.services), command
+            assert set(asked) <= {*COMPOSE.services, *BESIDE["services"]}, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
