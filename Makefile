@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3.14 pyth
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TEST_ENVIRONMENT := $(or $(HEARTH_TEST_CACHE),$(HOME)/.cache/hearth-test)/environment
+# How many processes run tests side by side: most tests wait for something for most of their time.
+WORKERS ?= 3
 DOCKERFILES := $(wildcard custom-docker-containers/*/Dockerfile)
 SHELL_SCRIPTS := .ci/run custom-docker-containers/building/checkout $(filter-out %.py,$(wildcard tests/environment/*))
 
@@ -66,7 +68,7 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 test: dev ## all tests that this machine can run; says which it cannot, and why
 	@if [ -f "$(TEST_ENVIRONMENT)" ]; then set -a; . "$(TEST_ENVIRONMENT)"; set +a; \
 	else echo "No Docker test environment here (tests/environment/prepare makes one, on Debian, as root): its tests are skipped."; fi; \
-	exec $(VENV)/bin/python -m pytest -q -rs --durations=15 $(TESTS)
+	exec $(VENV)/bin/python -m pytest -q -rs --durations=15 -n $(WORKERS) --dist loadgroup $(TESTS)
 
 .PHONY: check
 check: dev ## style, types, unused code, generated files, the shipped configuration, Dockerfiles, shell scripts

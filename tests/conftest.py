@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,6 +22,7 @@ pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
 from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered
 
 TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "compose", "monitoring", "chaos")
+CONTAINERS = ("compose", "docker", "vllm")
 _skipped: dict[str, str] = {}
 
 
@@ -30,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(here).parts[0]
         if tier in TIERS:
             item.add_marker(tier)
+        # a file's tests stay together, and what runs engines in containers does so one file after the other
+        item.add_marker(pytest.mark.xdist_group("containers" if tier in CONTAINERS else str(item.path)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -44,8 +48,15 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
         _skipped[report.nodeid] = reason
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _skipped.update(node.workeroutput["skipped"])
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["skipped"] = _skipped  # a whole file that is skipped is known only to the process that wanted to run it
     if os.environ.get("HEARTH_TEST_REQUIRE_ALL") == "1" and _skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
