@@ -26,14 +26,16 @@ CONTAINERS = ("compose", "docker", "vllm")
 _skipped: dict[str, str] = {}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        tier = item.path.relative_to(here).parts[0]
+        path = item.path.relative_to(here)
+        tier = path.parts[0]
         if tier in TIERS:
             item.add_marker(tier)
         # a file's tests stay together, and what runs engines in containers does so one file after the other
-        item.add_marker(pytest.mark.xdist_group("containers" if tier in CONTAINERS else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("containers" if tier in CONTAINERS else path.as_posix()))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -109,9 +109,7 @@ class Observer:
     # --- seeing
 
     async def models(self) -> dict[str, dict[str, Any]]:
-        answer = await self.router.get("/lifecycle/models")
-        answer.raise_for_status()
-        return {model["name"]: model for model in answer.json()["models"]}
+        return {model["name"]: model for model in (await self._read("/lifecycle/models"))["models"]}
 
     async def model(self, name: str) -> dict[str, Any]:
         return (await self.models())[name]
@@ -121,9 +119,22 @@ class Observer:
 
     async def requests(self) -> list[dict[str, Any]]:
         """Leases and the line, as the API shows them."""
-        answer = await self.router.get("/lifecycle/requests")
-        answer.raise_for_status()
-        found: list[dict[str, Any]] = answer.json()["requests"]
+        found: list[dict[str, Any]] = (await self._read("/lifecycle/requests"))["requests"]
+        return found
+
+    async def _read(self, path: str) -> dict[str, Any]:
+        """What the router says. While a busy machine keeps its Redis from answering in time, it is asked again."""
+        found: dict[str, Any] = {}
+
+        async def answered() -> bool:
+            answer = await self.router.get(path)
+            if answer.status_code == 503:
+                return False
+            answer.raise_for_status()
+            found.update(answer.json())
+            return True
+
+        await until(answered, f"{path} is answered")
         return found
 
     async def until_phase(self, name: str, *phases: str, limit: float = LIMIT) -> None:

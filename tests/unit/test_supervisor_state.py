@@ -6,6 +6,8 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,9 +38,16 @@ def test_everything_is_private_and_the_sockets_go(tmp_path: Path) -> None:
     assert not state.sockets.exists()
 
 
-def test_the_sockets_are_in_the_users_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A directory of this user alone, with a path short enough for sockets, which pytest's own need not have."""
+    with tempfile.TemporaryDirectory(prefix="hearth-") as directory:
+        yield Path(directory)
+
+
+def test_the_sockets_are_in_the_users_runtime_directory(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     state = StateDirectory(tmp_path / "state")
     assert state.sockets.parent == runtime
