@@ -1,4 +1,5 @@
-"""The main job, whole: the shipped docker-compose.yml, the OpenAI SDK, and real vLLM in the models' containers.
+"""The main job, whole: the shipped docker-compose.yml, the OpenAI SDK, and real vLLM in the models' containers; then an
+owner's tools on the same.
 
 Two models that do not fit together are asleep. The first wakes for a stream; the second takes the GPU from it, after
 what runs is finished; then it goes back to sleep too. Of the shipped files only the base images, the port, the idle
@@ -22,15 +23,19 @@ import httpx
 import openai
 import pytest
 import yaml
+from check_tree import ENVIRONMENT, plant
 from composition import MASTER_KEY, ROOT, Composition, docker, free_port, reason_without_images
+from hearth_command import hearth_says
 from openai.types.chat import ChatCompletionChunk
 
-from router.config import read_yaml
+from router.config import load, read_yaml
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 FIRST, SECOND = "qwen3-coder-30b-a3b-instruct", "gpt-oss-120b"
 CONTAINERS = {FIRST: "vllm-qwen3-coder-30b", SECOND: "vllm-oss120b"}
+#: What the engines take; the configuration promises 65536 tokens and more.
+CONTEXT = 2048
 LIMIT = 120.0
 """Seconds within which anything must have happened, on a machine that is busy with other tests."""
 _NEVER = "0001-01-01T00:00:00Z"
@@ -112,6 +117,8 @@ def _two_models(directory: Path) -> Path:
     """The shipped configuration, with the two large models only and a short idle timeout."""
     document = read_yaml(ROOT / "litellm_config.yaml")
     document["model_list"] = [entry for entry in document["model_list"] if entry["model_name"] in CONTAINERS]
+    for entry in document["model_list"]:
+        entry["model_info"]["supports_function_calling"] = False  # random weights write no call that can be read
     lifecycle = document["general_settings"]["lifecycle"]
     lifecycle["idle_timeout"] = "3s"
     lifecycle["scheduling"] = {"patience": 0, "minimum_service": 0, "hold_share": 0}  # the second is next at once
@@ -133,7 +140,7 @@ def _vllm_instead(directory: Path) -> Path:
 
 def _service(model: str, packages: Path) -> dict[str, Any]:
     options = ["--model=/model", f"--served-model-name={model}", "--host=0.0.0.0", "--port=8000", "--enforce-eager"]
-    options += ["--max-model-len=2048", "--distributed-executor-backend=uni", "--kv-cache-memory-bytes=33554432"]
+    options += [f"--max-model-len={CONTEXT}", "--distributed-executor-backend=uni", "--kv-cache-memory-bytes=33554432"]
     return {
         "profiles": ["models"],
         "image": os.environ["HEARTH_TEST_PYTHON_IMAGE"],
@@ -272,3 +279,37 @@ def test_two_models_share_the_gpu_by_turns(client: openai.OpenAI, recorder: Reco
         *((event, FIRST) for event in ("starting", "ready", "draining", "stopping", "stopped")),
         *((event, SECOND) for event in ("starting", "ready", "stopping", "stopped")),
     ]
+
+
+def test_an_owners_tools_try_and_copy_what_runs(
+    composition: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{composition.variables['HEARTH_PORT']}"
+    out, _ = hearth_says(url, MASTER_KEY, "smoke", FIRST, "--json")
+    results = {result["probe"]: result["passed"] for result in json.loads(out)["results"]}
+    assert results == {"text": True, "stream": True, "tools": None, "vision": None}, out
+
+    out, _ = hearth_says(url, MASTER_KEY, "soak", FIRST, "--output-tokens", "16", "--json")
+    report = json.loads(out)
+    assert (report["complete"], report["limited_by"]) == (True, "engine"), report
+    assert CONTEXT - 16 - 1024 <= report["ceiling"] <= CONTEXT - 16, "the search ends at a sixty-fourth of the promise"
+    assert [tier["target"] for tier in report["tiers"] if tier["passed"]], report
+    known, _ = hearth_says(url, MASTER_KEY, "inspect", FIRST, "--json")
+    assert json.loads(known)["container"]["state"] in ("running", "exited")
+
+    # on a box of its own: the container's config.json says what its command does not
+    for name in [*os.environ]:
+        if name.startswith(("HEARTH_", "HF_", "LITELLM_")):
+            monkeypatch.delenv(name)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    box = plant(tmp_path / "box")
+    words = ("add", "--container", CONTAINERS[FIRST], "--name", "copied", "--config", str(box), "--yes")
+    _, told = hearth_says(url, MASTER_KEY, *words)
+    spec, card = load(box).models["copied"], load(box).cards["copied"]
+    assert card.context == CONTEXT
+    assert "of weights" in told, "estimated from the checkpoint in the container"
+    assert spec.memory < 10 * 2**30, "and not the nine tenths of a GPU that an engine takes of which nothing is known"
+    service = yaml.safe_load((box.parent / "compose" / "models-own.yml").read_text())["services"]["vllm-copied"]
+    assert "--enforce-eager" in service["command"]
+    assert any(volume.endswith(":/model:ro") for volume in service["volumes"])
