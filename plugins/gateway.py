@@ -13,7 +13,9 @@ from typing import Any
 
 import uvicorn
 
+from plugins import tracing
 from router import config as configuration
+from router import logs
 from router.config import Config
 from router.environment import Environment
 from router.errors import ConfigError
@@ -26,26 +28,32 @@ log = logging.getLogger("gateway")
 SHUTDOWN_GRACE = 8
 
 
-def prepare_environment(environment: Environment) -> None:
-    """What LiteLLM reads when it is imported. Must be called before that."""
+def prepare_environment(environment: Environment) -> bool:
+    """What LiteLLM reads when it is imported. Must be called before that. Returns whether there will be traces."""
     os.environ["CONFIG_FILE_PATH"] = str(environment.config.resolve())
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of price lists at every start
     os.environ.setdefault("LITELLM_LOG", "WARNING")
+    return tracing.prepare(os.environ)
 
 
 class Gateway:
     """The ASGI application: our routes, then LiteLLM inside the request scopes. Owns the admission and the
     known keys."""
 
-    def __init__(self, config: Config, environment: Environment) -> None:
+    def __init__(self, config: Config, environment: Environment, handler: logging.Handler) -> None:
         from litellm.proxy.proxy_server import app as litellm_app, proxy_config  # noqa: I001
 
+        from plugins import logs as request_logs
         from plugins.litellm_settings import with_defaults
         from plugins.request_scope import RequestScopes
         from plugins.router_proxy import create_router_proxy
 
         settings = config.settings
         self._config = config
+        self._discretion = request_logs.Discretion()
+        handler.addFilter(request_logs.RequestFields())
+        handler.addFilter(self._discretion)
+        request_logs.calm_litellm()
         self._litellm = litellm_app
         self._admission = Admission(environment.redis_url)
         self._keys = KnownKeys(environment.redis_url)
@@ -70,10 +78,13 @@ class Gateway:
     async def _lifespan(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         from plugins.key_auth import ring_rules
         from plugins.litellm_settings import install
+        from plugins.logs import calm_litellm
 
         async def send_when_installed(message: Any) -> None:
             if message["type"] == "lifespan.startup.complete":
                 install(self._config, self._keys)
+                calm_litellm()  # again: its configuration may have said otherwise
+                self._discretion.serving = True
                 await self._admission.start()
                 if ring_rules():
                     await self._keys.start()
@@ -100,19 +111,25 @@ class _Server(uvicorn.Server):
 
 def main() -> int:
     """Exit code 2 when the configuration cannot be used."""
-    # LiteLLM's loggers take the root's level, and would write a line for each request at INFO.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for ours in ("gateway", "plugins", "router"):
-        logging.getLogger(ours).setLevel(logging.INFO)
     try:
         environment = Environment.read(default_listen="127.0.0.1:8009")
+        # LiteLLM's loggers take the root's level, and would write a line for each request at INFO.
+        handler = logs.configure(environment.log_format, logging.WARNING)
+        for ours in ("gateway", "plugins", "router"):
+            logging.getLogger(ours).setLevel(environment.log_level)
         config = configuration.load(environment.config)
     except ConfigError as error:
         print(f"{error}", file=sys.stderr)
         return 2
-    prepare_environment(environment)
-    faulthandler.enable()  # a crash in native code (JSON, TLS, the event loop) leaves a stack in the log
-    gateway = Gateway(config, environment)
+    traced = prepare_environment(environment)
+    logs.capture_prints()
+    # a crash in native code (JSON, TLS, the event loop) leaves a stack in the log
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
+    if traced:
+        from plugins import trace_export
+
+        trace_export.install()
+    gateway = Gateway(config, environment, handler)
     server = _Server(
         uvicorn.Config(
             gateway,
@@ -120,6 +137,7 @@ def main() -> int:
             port=environment.listen.port,
             uds=environment.listen.uds,
             log_level="warning",
+            log_config=None,
             access_log=False,
             timeout_graceful_shutdown=SHUTDOWN_GRACE,
             lifespan="on",

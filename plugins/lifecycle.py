@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from plugins.request_checks import LONGEST_NAME
 from plugins.request_rules.access import may_use
 from plugins.request_rules.pipeline import Pipeline
 from plugins.request_scope import MAX_WAIT_HEADER, RequestScope, current_scope
+from plugins.tracing import trace_wait
 from router.config import Config
 from router.errors import Refusal, ServiceUnavailable, StoreUnavailable, Unfit
 from router.scheduling.fairness import clamped
@@ -72,7 +74,8 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
         limit = _wait_limit(scope)
         shown_in = _shown_in(scope, self._loading_messages)
         metadata = user_api_key_dict.metadata or {}
-        ticket = scope.ticket = Ticket(
+        ticket = Ticket(
+            id=scope.id if scope.ticket is None else uuid.uuid4().hex,
             model=name,
             caller=caller_of(user_api_key_dict),
             alias=user_api_key_dict.key_alias or "",
@@ -81,7 +84,8 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
             share=_number(metadata, "share", 1.0),
             cut=scope.cut,
         )
-        scope.answer.set_headers({"X-Hearth-Model": name})
+        scope.ticket = ticket
+        scope.answer.set_headers({"X-Hearth-Model": name, "X-Hearth-Request": scope.id})
         if ticket.stream:
             progress = Progress(scope, ticket, shown_in, data)
             scope.answer.keep_alive(progress, progress.every)
@@ -91,9 +95,12 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
             refusal = ServiceUnavailable("Redis is away; try again in a moment.", model=name, retry_after=2.0)
             raise _answer(scope, refusal, user_api_key_dict) from None
         except Refusal as refusal:
+            trace_wait(scope, refusal.type)
             raise _answer(scope, refusal, user_api_key_dict) from None
-        if ticket.waited is not None and scope.still_allowed is not None:
-            await scope.still_allowed()
+        if ticket.waited is not None:
+            trace_wait(scope, "granted")
+            if scope.still_allowed is not None:
+                await scope.still_allowed()
         scope.answer.set_headers({"X-Hearth-Model": name, **waited_headers(ticket.waited)})
         return fitted
 
@@ -248,6 +255,7 @@ def _shown_in(scope: RequestScope, default: LoadingMessages) -> LoadingMessages:
 
 def _answer(scope: RequestScope, refusal: Refusal, key: UserAPIKeyAuth) -> Refused:
     waited = scope.ticket.waited if scope.ticket is not None else None
+    scope.refused = refusal.type
     scope.answer.set_headers({**refusal_headers(refusal), **waited_headers(waited)})
     message = refusal.message
     if refusal.log and is_admin(key):

@@ -20,6 +20,8 @@ from router.catalogue import is_disabled
 from router.config import Config
 from router.store.known_keys import KnownKeys
 
+log = logging.getLogger(__name__)
+
 GetConfig = Callable[..., Awaitable[dict[str, Any]]]
 
 #: LiteLLM imports it with each request, and bears with its absence.
@@ -37,6 +39,9 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: LiteLLM prints whole requests with these, or writes log lines past ours (HEARTH_LOG_FORMAT).
+_NEVER = {"set_verbose", "debug_level", "json_logs"}
+
 
 def with_defaults(get_config: GetConfig) -> GetConfig:
     """`ProxyConfig.get_config`, with our defaults for what the file leaves open, and without the disabled models."""
@@ -45,6 +50,10 @@ def with_defaults(get_config: GetConfig) -> GetConfig:
         config = await get_config(*args, **kwargs)
         if models := config.get("model_list"):
             config["model_list"] = [entry for entry in models if not is_disabled(entry)]
+        for section in ("litellm_settings", "router_settings"):
+            for name in _NEVER.intersection(config.get(section) or {}):
+                log.warning("%s.%s is ignored: it would write requests into the log", section, name)
+                del config[section][name]
         for section, defaults in _DEFAULTS.items():
             config[section] = {**defaults, **(config.get(section) or {})}
         return config

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
+import time
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
@@ -20,6 +23,8 @@ from router.errors import Refusal
 from router.store.admission import Admission
 from router.store.key_ring import Key
 from router.store.ticket import Ticket
+
+log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -44,15 +49,17 @@ _MODEL_IN_PATH = re.compile(r"/v1/(?P<model>.+)/chat/completions")
 
 
 class RequestScope:
-    """What the gateway knows of one request."""
+    """What the gateway knows of one request. id: what logs and traces call it, and the store, by its ticket."""
 
     def __init__(self, admission: Admission, answer: Answer, headers: list[tuple[bytes, bytes]]) -> None:
         self.admission = admission
         self.answer = answer
         self.headers = headers
+        self.id = uuid.uuid4().hex
         self.gone = asyncio.Event()
         self.ticket: Ticket | None = None
         self.key: Key | None = None  # of the ring; None for the master key, and where LiteLLM's database has the keys
+        self.refused = ""  # the type of the refusal that it was answered with
         self.still_allowed: Callable[[], Awaitable[None]] | None = None  # raises when not; asked after a wait
         self.at_end: list[Callable[[], None]] = []
         self._cutting: asyncio.Task[None] | None = None
@@ -107,9 +114,18 @@ class RequestScope:
         if self.ticket is not None:
             self.ticket.completed = self.answer.complete and not self.gone.is_set()
             self.admission.end(self.ticket)
+            self._log_end(self.ticket)
         for due in self.at_end:
             due()
         self.at_end.clear()
+
+    def _log_end(self, ticket: Ticket) -> None:
+        """One line for each request of a model, with what it was and not with what was in it."""
+        outcome = self.refused or ("completed" if ticket.completed else "cut_short")
+        took = None if ticket.started is None else round(time.monotonic() - ticket.started, 3)
+        waited = None if ticket.waited is None else round(ticket.waited, 3)
+        fields = {"request_id": self.id, "model": ticket.model, "key_alias": ticket.alias}
+        log.info("request", extra={**fields, "outcome": outcome, "waited_seconds": waited, "seconds": took})
 
 
 _current: ContextVar[RequestScope | None] = ContextVar("hearth_request_scope", default=None)

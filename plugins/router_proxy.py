@@ -35,7 +35,8 @@ _FORWARDED = ("last-event-id", "accept")
 
 def create_router_proxy(admission: Admission, router_url: str, closing: asyncio.Event) -> FastAPI:
     """The ASGI application for these addresses. closing: set when the gateway is told to stop; event streams end."""
-    app = FastAPI(title="Hearth", docs_url=None, redoc_url=None, openapi_url=None)
+    # no traces: probes and event streams would fill them
+    app = FastAPI(title="Hearth", docs_url=None, redoc_url=None, openapi_url=None, telemetry={"tracing": False})
     app.add_exception_handler(ProxyException, openai_exception_handler)
     client = router_client(router_url)
 

@@ -13,6 +13,7 @@ import uvicorn
 from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from router import config as configuration
+from router import logs
 from router.api.access import Services
 from router.api.app import create_app
 from router.config import Config
@@ -84,6 +85,7 @@ class _Server(uvicorn.Server):
                 port=listen.port,
                 uds=listen.uds,
                 log_level="warning",
+                log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=2,
                 lifespan="off",
@@ -97,10 +99,11 @@ class _Server(uvicorn.Server):
 
 def main() -> int:
     """Exit code 2 when the configuration cannot be used."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every probe
     try:
         environment = Environment.read(default_listen="127.0.0.1:8010")
+        logs.configure(environment.log_format, environment.log_level)
+        for chatty in ("httpx", "httpcore", "docker", "urllib3", "asyncio"):  # they would log every probe
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         config = configuration.load(environment.config)
         gauge = open_gauges(config.settings.gpus)
     except ConfigError as error:

@@ -177,7 +177,11 @@ def test_base_images_are_arguments() -> None:
     chosen = {f"HEARTH_{kind}_IMAGE": f"{kind.lower()}:own" for kind in ("PYTHON", "REDIS", "WHEELS")}
     services = Composition(variables=chosen).config()["services"]
     for name in ("gateway", "router"):
-        assert services[name]["build"]["args"] == {"PYTHON_IMAGE": "python:own", "WHEELS_IMAGE": "wheels:own"}
+        assert services[name]["build"]["args"] == {
+            "PYTHON_IMAGE": "python:own",
+            "WHEELS_IMAGE": "wheels:own",
+            "REQUIREMENTS": "run",
+        }
     assert services["redis"]["build"]["args"] == {"REDIS_IMAGE": "redis:own"}
 
 

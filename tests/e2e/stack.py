@@ -164,7 +164,7 @@ class Stack:
 
     settings: keys of `general_settings.lifecycle` beside the stack's own. extra: further top-level sections.
     user_key: whether the gateway knows USER_KEY. plugins_beside_config: put a copy of plugins/ where LiteLLM would take
-    plugin files from, and name it in `callbacks`.
+    plugin files from, and name it in `callbacks`. environment: more variables for the router and the gateway.
     """
 
     def __init__(
@@ -177,8 +177,10 @@ class Stack:
         extra: dict[str, dict[str, Any]] | None = None,
         user_key: bool = False,
         plugins_beside_config: bool = False,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
+        self._more_environment = environment or {}
         self.models = {model.name: model for model in models}
         self.ports = {model.name: free_port() for model in models}
         self.port = free_port()
@@ -284,7 +286,7 @@ class Stack:
         return self.directory / "engines" / f"{self.models[name].file_name}.{kind}"
 
     def _environment(self, listen: str) -> dict[str, str]:
-        ours = ("HEARTH_", "LITELLM_", "DATABASE_URL", "CONFIG_FILE_PATH", "REDIS_", "OPENAI_", "ANTHROPIC_")
+        ours = ("HEARTH_", "LITELLM_", "DATABASE_URL", "CONFIG_FILE_PATH", "REDIS_", "OPENAI_", "ANTHROPIC_", "OTEL_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return kept | {
             "HEARTH_CONFIG": str(self.config),
@@ -294,6 +296,7 @@ class Stack:
             "HEARTH_STATE_DIR": str(self.state),
             "LITELLM_MASTER_KEY": MASTER_KEY,
             "PYTHONFAULTHANDLER": "1",  # where a crash of the interpreter itself came from is in the part's log
+            **self._more_environment,
         }
 
     def _document(
