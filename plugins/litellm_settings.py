@@ -71,14 +71,15 @@ def remember_that_tracing_is_missing() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """LiteLLM logs every exception with its traceback; a refusal is an answer, and none of its business."""
-    return not (record.exc_info and isinstance(record.exc_info[1], Refused))
+    """LiteLLM logs every exception; a refusal is an answer, and none of its business."""
+    told = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(each, Refused) for each in (*told, *(record.exc_info or ())))
 
 
 def install(config: Config, keys: KnownKeys) -> None:
     """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
     remember_that_tracing_is_missing()
-    verbose_proxy_logger.addFilter(_is_news)
+    verbose_proxy_logger.filters.insert(0, _is_news)  # before LiteLLM's own make text of it
     check_keys_unless_others_do(keys)
     # LiteLLM adds no second callback of a class's name: one that the file's `callbacks` made would stay in ours' place.
     litellm.callbacks[:] = [each for each in litellm.callbacks if type(each).__name__ != LifecycleHook.__name__]

@@ -51,7 +51,7 @@ class Discretion(logging.Filter):
         if not ours and (record.levelno < logging.WARNING or record.name in _PRINTED):
             return False
         if record.exc_info and record.exc_info[1] is not None:
-            record.exception = " < ".join(_kinds(record.exc_info[1]))
+            record.exception = _kinds(record.exc_info[1])
             record.exc_text = frames(record.exc_info[2])
         elif record.exc_text:
             record.exc_text = None
@@ -62,7 +62,15 @@ class Discretion(logging.Filter):
         return True
 
 
-def _kinds(error: BaseException) -> list[str]:
+def _note_exception(record: logging.LogRecord) -> bool:
+    """Keeps the kind of an exception that a message tells of, before it becomes text."""
+    for each in record.args if isinstance(record.args, tuple) else ():
+        if isinstance(each, BaseException):
+            record.exception = _kinds(each)
+    return True
+
+
+def _kinds(error: BaseException) -> str:
     """The types of an exception and of those behind it, the outermost first."""
     found: list[str] = []
     following: BaseException | None = error
@@ -71,7 +79,7 @@ def _kinds(error: BaseException) -> list[str]:
         kind = type(following)
         found.append(f"{kind.__module__}.{kind.__qualname__}" + (f" ({status})" if isinstance(status, int) else ""))
         following = following.__cause__ or following.__context__
-    return found
+    return " < ".join(found)
 
 
 def calm_litellm() -> None:
@@ -82,4 +90,6 @@ def calm_litellm() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        if _note_exception not in logger.filters:
+            logger.filters.insert(0, _note_exception)
         logger.setLevel(max(logger.level, logging.INFO))

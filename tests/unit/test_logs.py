@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from plugins import logs as logs_of_gateway
 from plugins import request_scope
 from plugins.answer import Answer
 from plugins.logs import Discretion, RequestFields
@@ -194,6 +195,14 @@ def test_words_of_others_are_left_out_and_what_happened_is_not(serving: Sink, na
     assert found["where"].startswith("test_logs.test_words_of_others")
     assert found["exception"] == "builtins.RuntimeError < builtins.ValueError"
     assert "in quoting" in found["traceback"]
+
+
+def test_an_exception_that_became_text_is_still_known(serving: Sink) -> None:
+    talkative = logger("LiteLLM", serving)
+    talkative.addFilter(logs_of_gateway._note_exception)
+    talkative.error("Exception occured - %s", quoting())
+    assert SECRET not in serving.lines[0]
+    assert serving.last["exception"] == "builtins.RuntimeError < builtins.ValueError"
 
 
 def test_our_words_stay_without_those_of_exceptions(serving: Sink) -> None:
