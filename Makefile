@@ -68,7 +68,7 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 test: dev ## all tests that this machine can run; says which it cannot, and why
 	@if [ -f "$(TEST_ENVIRONMENT)" ]; then set -a; . "$(TEST_ENVIRONMENT)"; set +a; \
 	else echo "No Docker test environment here (tests/environment/prepare makes one, on Debian, as root): its tests are skipped."; fi; \
-	exec $(VENV)/bin/python -m pytest -q -rs --durations=15 -n $(WORKERS) --dist loadgroup $(TESTS)
+	exec $(VENV)/bin/python -m pytest -q -rs --durations=15 -n $(WORKERS) $(TESTS)
 
 .PHONY: check
 check: dev ## style, types, unused code, generated files, the shipped configuration, Dockerfiles, shell scripts

@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import asks the network, and says so on stderr later
 
@@ -22,20 +23,29 @@ pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
 from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered
 
 TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "compose", "monitoring", "chaos")
-CONTAINERS = ("compose", "docker", "vllm")
+CONTAINERS = ("compose/", "docker/", "vllm/")
 _skipped: dict[str, str] = {}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        path = item.path.relative_to(here)
-        tier = path.parts[0]
+        tier = item.path.relative_to(here).parts[0]
         if tier in TIERS:
             item.add_marker(tier)
-        # a file's tests stay together, and what runs engines in containers does so one file after the other
-        item.add_marker(pytest.mark.xdist_group("containers" if tier in CONTAINERS else path.as_posix()))
+
+
+class OneFileOneProcess(LoadScopeScheduling):
+    """A file's tests stay together, and what runs engines in containers does so one file after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        return "containers" if path.removeprefix("tests/").startswith(CONTAINERS) else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return OneFileOneProcess(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
