@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +47,11 @@ class KnownProblem(_Strict):
     client: str = Field(min_length=1, description="The client, by its own name; `any` when all have the problem.")
     problem: str = Field(min_length=1, description="What goes wrong, after the model's name.")
     instead: str = Field(min_length=1, description="What to do: another model's name, or a few words.")
+    spoils: Literal["model", "images", "nothing"] = Field(
+        "model",
+        description="What `hearth client` keeps from that client: the model, only its images, or nothing, where it is "
+        "enough to know of the problem.",
+    )
 
 
 class ClientLimits(_Strict):
