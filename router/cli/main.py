@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from router import config as configuration
-from router.cli import catalogue, fetch, keys, tables
+from router.cli import catalogue, client, fetch, keys, tables
 from router.cli.add import add
 from router.cli.check import check
 from router.cli.inspect import inspect
@@ -36,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(client.app, name="client")
 app.add_typer(fetch.app, name="fetch")
 app.add_typer(keys.app, name="keys")
 

@@ -61,6 +61,16 @@ class Event(BaseModel):
     detail: str = ""
 
 
+class _Row(BaseModel):
+    id: str
+
+
+class _Listed(BaseModel):
+    """OpenAI's list of models."""
+
+    data: list[_Row]
+
+
 def find_access(url: str | None, environment: Mapping[str, str] = os.environ) -> Access:
     """url: what the user named, if anything. A key file is only used for the server that it belongs to.
     Raises ServerError when the key file cannot be used."""
@@ -101,6 +111,10 @@ class Server:
 
     async def catalogue(self) -> CatalogueView:
         return _parse(CatalogueView, await self._call("GET", "/lifecycle/catalogue"))
+
+    async def allowed(self) -> list[str]:
+        """The names that the key may use, in the server's order."""
+        return [row.id for row in _parse(_Listed, await self._call("GET", "/v1/models")).data]
 
     async def model(self, name: str) -> ModelView:
         """One model; an unknown one is an error that names those that there are."""

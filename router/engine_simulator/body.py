@@ -151,7 +151,13 @@ def answer_length(options: Options, prompt_tokens: int, limit: int | None, name:
         message = f"{name}={limit} cannot be greater than max_model_len={most}. Please request fewer output tokens."
         raise out_of_range(name, message, limit)
     check_length(options, prompt_tokens)
-    return min(limit or options.answer_tokens, most - prompt_tokens)
+    wanted = options.answer_tokens if limit is None or options.answers_end else limit
+    return min(wanted, limit or wanted, most - prompt_tokens)
+
+
+def is_cut(options: Options, length: int, limit: int | None) -> bool:
+    """Whether the caller's limit ends an answer of that length."""
+    return limit is not None and (length >= limit or not options.answers_end)
 
 
 def content_text(content: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from router.engine_simulator.answers import Draft, Shape, draft, tools_tokens, wanted_tool
 from router.engine_simulator.api_errors import RefusedError, invalid, out_of_range
-from router.engine_simulator.body import Body, answer_length, content_text, conversation_tokens
+from router.engine_simulator.body import Body, answer_length, content_text, conversation_tokens, is_cut
 from router.engine_simulator.chat_shape import ChatShape, CompletionShape
 from router.engine_simulator.messages_shape import MessagesShape
 from router.engine_simulator.responses_shape import ResponsesShape
@@ -50,8 +50,8 @@ def chat(body: Body, options: Options) -> Prepared:
     name, limit = ("max_tokens", short) if long is None else ("max_completion_tokens", long)
     prompt_tokens = conversation_tokens(messages) + tools_tokens(tools)
     length = answer_length(options, prompt_tokens, limit, name)
-    made = draft(_seed(messages), prompt_tokens=prompt_tokens, length=length, limited=limit is not None, width=width,
-                 tool=tool)  # fmt: skip
+    made = draft(_seed(messages), prompt_tokens=prompt_tokens, length=length, limited=is_cut(options, length, limit),
+                 width=width, tool=tool)  # fmt: skip
     shape = ChatShape(made, options.model, usage, continuous, tool_choice_named=isinstance(choice, dict))
     return Prepared(made, shape, stream)
 
@@ -103,7 +103,9 @@ def responses(body: Body, options: Options) -> Prepared:
         tool = None
     prompt_tokens = conversation_tokens(messages) + tools_tokens(tools) + count_tokens(instructions or "")
     length = answer_length(options, prompt_tokens, limit, "max_output_tokens")
-    made = draft(_seed(items), prompt_tokens=prompt_tokens, length=length, limited=limit is not None, tool=tool)
+    made = draft(
+        _seed(items), prompt_tokens=prompt_tokens, length=length, limited=is_cut(options, length, limit), tool=tool
+    )
     return Prepared(made, ResponsesShape(made, options.model, body.fields), stream)
 
 
@@ -123,7 +125,13 @@ def messages(body: Body, options: Options) -> Prepared:
         tool = None
     prompt_tokens = message_tokens(body)
     length = answer_length(options, prompt_tokens, limit, "max_completion_tokens")
-    made = draft(_seed(conversation), prompt_tokens=prompt_tokens, length=length, limited=True, tool=tool)
+    made = draft(
+        _seed(conversation),
+        prompt_tokens=prompt_tokens,
+        length=length,
+        limited=is_cut(options, length, limit),
+        tool=tool,
+    )
     return Prepared(made, MessagesShape(made, options.model), stream)
 
 

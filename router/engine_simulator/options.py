@@ -27,6 +27,8 @@ class Options:
     prefill_tokens_per_second: float = 2000.0
     answer_tokens: int = 48
     """The length of an answer when the caller sets no limit; with a limit, the answer is as long as the limit."""
+    answers_end: bool = False
+    """Whether answers end by themselves after `answer_tokens`, if no limit ends them sooner."""
     memory: int = 0
     max_model_len: int = 4096
     embedding_dimensions: int = 64
@@ -86,6 +88,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--tokens-per-second", type=_positive, default=default.tokens_per_second, help="of each request")
     add("--prefill-tokens-per-second", type=_positive, default=default.prefill_tokens_per_second)
     add("--answer-tokens", type=_tokens, default=default.answer_tokens, help="length of an answer without a limit")
+    add("--answers-end", action="store_true", help="after --answer-tokens, also where a caller's limit is higher")
     add("--memory", type=_memory, default=default.memory, help="claim, such as 20GiB; reported, not taken")
     add("--max-model-len", type=_tokens, default=default.max_model_len)
     add("--embedding-dimensions", type=_tokens, default=default.embedding_dimensions)
@@ -108,6 +111,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         tokens_per_second=found.tokens_per_second,
         prefill_tokens_per_second=found.prefill_tokens_per_second,
         answer_tokens=found.answer_tokens,
+        answers_end=found.answers_end,
         memory=found.memory,
         max_model_len=found.max_model_len,
         embedding_dimensions=found.embedding_dimensions,
