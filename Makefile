@@ -13,7 +13,7 @@ TEST_ENVIRONMENT := $(or $(HEARTH_TEST_CACHE),$(HOME)/.cache/hearth-test)/enviro
 # How many processes run tests side by side: most tests wait for something for most of their time.
 WORKERS ?= 3
 DOCKERFILES := $(wildcard custom-docker-containers/*/Dockerfile)
-SHELL_SCRIPTS := .ci/run custom-docker-containers/building/checkout $(filter-out %.py,$(wildcard tests/environment/*))
+SHELL_SCRIPTS := .ci/run examples/clients/chat.sh custom-docker-containers/building/checkout $(filter-out %.py,$(wildcard tests/environment/*))
 
 # usage: $(call install,REQUIREMENTS)  - counts the packages while pip gets them
 install = $(PIP) install --require-hashes -r $(1) | awk -v all="$$(grep -c == $(1))" -v tty="$$([ -t 1 ] && echo 1 || true)" \
@@ -69,6 +69,13 @@ test: dev ## all tests that this machine can run; says which it cannot, and why
 	@if [ -f "$(TEST_ENVIRONMENT)" ]; then set -a; . "$(TEST_ENVIRONMENT)"; set +a; \
 	else echo "No Docker test environment here (tests/environment/prepare makes one, on Debian, as root): its tests are skipped."; fi; \
 	exec $(VENV)/bin/python -m pytest -q -rs --durations=15 -n $(WORKERS) $(TESTS)
+
+.PHONY: test-slow
+test-slow: dev ## what takes minutes: every client, Open WebUI too, against a model that loads for six; not part of CI
+	tests/environment/clients
+	tests/environment/open-webui
+	HEARTH_TEST_CLIENTS="$(dir $(TEST_ENVIRONMENT))clients" HEARTH_TEST_OPEN_WEBUI="$(dir $(TEST_ENVIRONMENT))open-webui/bin/open-webui" \
+		$(VENV)/bin/python -m pytest -q -rs --durations=15 -m slow tests/clients
 
 .PHONY: check
 check: dev ## style, types, unused code, generated files, the shipped configuration, Dockerfiles, shell scripts

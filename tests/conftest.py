@@ -22,7 +22,7 @@ pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
 
 from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered
 
-TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "compose", "monitoring", "chaos")
+TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "compose", "monitoring", "chaos", "clients")
 CONTAINERS = ("compose/", "docker/", "vllm/")
 _skipped: dict[str, str] = {}
 
