@@ -15,7 +15,9 @@ import yaml
 from addresses import ALL, JSON
 from loopback_services import Collector, QuotingEngine, values
 from observer import Observer, until
-from stack import MASTER_KEY, Model, Stack, free_port
+from stack import Model, Stack, free_port
+
+from router.store.key_ring import KeyLimits, KeyRing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "monitoring"))
 from prometheus import (
@@ -259,11 +261,16 @@ async def test_prometheus_reads_all_of_it_and_can_evaluate_every_alert_and_panel
 ) -> None:
     for name in ("left", "right", "left"):
         assert (await hearth.chat(name)).status_code == 200
-    page = await hearth.http.get("/metrics")
+    limits = KeyLimits(models=("none",), rpm=600)
+    key = await KeyRing(hearth.redis).create("prometheus", limits)
+    assert key is not None
+    only = {"Authorization": f"Bearer {key}"}
+    assert (await hearth.chat("left", headers=only)).status_code == 403
+    page = await hearth.http.get("/metrics", headers=only)
     assert page.headers["content-type"].startswith("text/plain")
     checked = promtool("check", "metrics", given=page.text)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
-    config = configuration(tmp_path, MASTER_KEY, f"127.0.0.1:{stack.port}", "500ms")
+    config = configuration(tmp_path, key, f"127.0.0.1:{stack.port}", "500ms")
     with Server(config, tmp_path, free_port()) as server:
         swaps = await asyncio.to_thread(server.until, "sum(hearth_swaps_total) > 0", "Prometheus has scraped twice")
         assert float(swaps[0]["value"][1]) >= 2
