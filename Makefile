@@ -13,7 +13,7 @@ TEST_ENVIRONMENT := $(or $(HEARTH_TEST_CACHE),$(HOME)/.cache/hearth-test)/enviro
 # How many processes run tests side by side: most tests wait for something for most of their time.
 WORKERS ?= 3
 DOCKERFILES := $(wildcard custom-docker-containers/*/Dockerfile)
-SHELL_SCRIPTS := .ci/run examples/clients/chat.sh custom-docker-containers/building/checkout $(filter-out %.py,$(wildcard tests/environment/*))
+SHELL_SCRIPTS := .ci/run examples/clients/chat.sh custom-docker-containers/building/checkout $(filter-out %.py %.js,$(wildcard tests/environment/*))
 
 # usage: $(call install,REQUIREMENTS)  - counts the packages while pip gets them
 install = $(PIP) install --require-hashes -r $(1) | awk -v all="$$(grep -c == $(1))" -v tty="$$([ -t 1 ] && echo 1 || true)" \
@@ -98,10 +98,11 @@ lock: ## write requirements/ anew from pyproject.toml (needs uv)
 	for extra in otel dev; do uv pip compile pyproject.toml --extra $$extra -c requirements/run.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements/$$extra.txt; done
 
-.env: ## settings for `docker compose`, with a new random admin key
-	@umask 077; key=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n'); \
-	sed "s/^LITELLM_MASTER_KEY=$$/LITELLM_MASTER_KEY=sk-$$key/" .env.example > $@
-	@echo "Wrote .env; the admin key in it is readable by you only."
+.env: ## settings for `docker compose`, with new random keys
+	@umask 077; secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }; \
+	sed -e "s/^LITELLM_MASTER_KEY=$$/LITELLM_MASTER_KEY=sk-$$(secret)/" -e "s/^LITELLM_SALT_KEY=$$/LITELLM_SALT_KEY=sk-$$(secret)/" \
+		-e "s/^HEARTH_DATABASE_PASSWORD=$$/HEARTH_DATABASE_PASSWORD=$$(secret)/" .env.example > $@
+	@echo "Wrote .env; the keys in it are readable by you only."
 
 .PHONY: clean
 clean: ## remove .venv and everything else that make and the tools put here (not .env, not .hearth)

@@ -32,6 +32,10 @@ def prepare_environment(environment: Environment) -> bool:
     """What LiteLLM reads when it is imported. Must be called before that. Returns whether there will be traces."""
     os.environ["CONFIG_FILE_PATH"] = str(environment.config.resolve())
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of price lists at every start
+    os.environ.setdefault("LITELLM_LOCAL_BLOG_POSTS", "True")  # nor of news, by whoever opens the admin UI
+    os.environ.setdefault(
+        "LITELLM_DISABLE_NO_REDIS_WARNING", "True"
+    )  # we are one process; there are none to agree with
     os.environ.setdefault("LITELLM_LOG", "WARNING")
     return tracing.prepare(os.environ)
 

@@ -20,9 +20,6 @@ from router.errors import StoreUnavailable
 from router.store.key_ring import Key
 from router.store.known_keys import KnownKeys
 
-#: Addresses of ours, which LiteLLM would keep for admins; the router gives others only what is their own.
-_OURS = ("/lifecycle/", "/metrics")
-
 
 class KeyCheck:
     """LiteLLM's `custom_auth`."""
@@ -48,7 +45,7 @@ class KeyCheck:
         key = require_valid(key, time.time())
         if (scope := current_scope()) is not None:
             scope.key = key
-        return _caller(key, request.scope["path"])
+        return _caller(key)
 
 
 def ring_rules() -> bool:
@@ -98,7 +95,7 @@ def _admin(api_key: str | None) -> UserAPIKeyAuth | None:
     )
 
 
-def _caller(key: Key, path: str) -> UserAPIKeyAuth:
+def _caller(key: Key) -> UserAPIKeyAuth:
     """The key as LiteLLM knows keys. Its name there is its id, so that its limits outlive its secret."""
     limits = key.limits
     return UserAPIKeyAuth(
@@ -108,7 +105,6 @@ def _caller(key: Key, path: str) -> UserAPIKeyAuth:
         models=list(limits.models),
         rpm_limit=limits.rpm,
         tpm_limit=limits.tpm,
-        allowed_routes=[path] if path.startswith(_OURS) else [],
         metadata={"priority": limits.priority, "share": limits.share},
     )
 

@@ -50,6 +50,7 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
             for name, spec in config.models.items()
         }
         self._disabled = config.disabled
+        self._engines = {_address(spec.api_base): name for name, spec in config.models.items()}
         self._names: dict[str, str | None] = {}
         self._forget_at = 0.0
 
@@ -118,7 +119,7 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
         if scope is None:
             return healthy_deployments
         held = scope.ticket.model if scope.ticket is not None else None
-        return [each for each in healthy_deployments if _engine_of(each) in (None, held)]
+        return [each for each in healthy_deployments if _engine_of(each, self._engines) in (None, held)]
 
     async def _fitted(
         self, scope: RequestScope, model: str, data: dict[str, Any], call_type: str, key: UserAPIKeyAuth
@@ -151,13 +152,13 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
             self._names.clear()
             self._forget_at = now + _REMEMBERED
         if model not in self._names:
-            self._names[model] = _resolve(model)
+            self._names[model] = _resolve(model, self._engines)
         return self._names[model]
 
 
 def is_admin(key: UserAPIKeyAuth) -> bool:
-    """Whether the key may do everything: the master key, or a proxy admin's."""
-    return bool(key.user_role == LitellmUserRoles.PROXY_ADMIN)
+    """Whether the key may do everything: the master key, or a proxy admin's that is not for some addresses only."""
+    return bool(key.user_role == LitellmUserRoles.PROXY_ADMIN and not key.allowed_routes)
 
 
 def caller_of(key: UserAPIKeyAuth) -> str:
@@ -196,34 +197,51 @@ class Refused(ProxyException):  # type: ignore[misc] # LiteLLM is not typed for 
         return {**super().to_dict(), "code": str(self.openai_code)}
 
 
-def _resolve(model: str) -> str | None:
-    """Raises Refused for names by which LiteLLM would reach an engine past its model."""
+def _resolve(model: str, engines: Mapping[str, str]) -> str | None:
+    """Raises Refused for names by which LiteLLM would reach an engine past its model. engines: names by address."""
     llm_router = proxy_server.llm_router
     if llm_router is None:
         return None
     entries = llm_router.get_model_list(model_name=model) or []
     for entry in entries:
-        if (engine := _engine_of(entry)) is not None:
+        if (engine := _engine_of(entry, engines)) is not None:
             return engine
+        if (entry.get("model_info") or {}).get("lifecycle"):
+            raise Refused(
+                f"The model {model!r} was added with a lifecycle, which only the configuration file can give. Add it "
+                f"there, or take the lifecycle out and give it the api_base of an engine that is there.",
+                param="model",
+                type="model_without_engine",
+                code=404,
+            )
     if not entries:
         if "," in model:
             raise Refused("model: is the name of one model", param="model")
         for entry in llm_router.get_model_list() or []:
             inner = ((entry.get("litellm_params") or {}).get("model"), (entry.get("model_info") or {}).get("id"))
-            if model in inner and (engine := _engine_of(entry)) is not None:
+            if model in inner and (engine := _engine_of(entry, engines)) is not None:
                 raise Refused(f"model: there is no {model!r}; did you mean {engine!r}?", param="model")
     return None
 
 
-def _engine_of(entry: Any) -> str | None:
-    """The model with a lifecycle that an entry of LiteLLM's model list belongs to; None when it has none."""
+def _engine_of(entry: Any, engines: Mapping[str, str]) -> str | None:
+    """The model with a lifecycle whose engine an entry of LiteLLM's model list calls; None when it calls none.
+
+    Of the file's entries the lifecycle says it. Those that were added since, in LiteLLM's database, can only share an
+    engine of the file, whose address they name: a key, though it be the admin's, starts nothing that the file does not
+    name."""
     info = entry.get("model_info") or {}
-    if not info.get("lifecycle"):
-        return None
+    if not info.get("lifecycle") or info.get("db_model"):
+        return engines.get(_address((entry.get("litellm_params") or {}).get("api_base")))
     llm_router = proxy_server.llm_router
     # its get_deployment would build and validate a whole object, with every request
     index = llm_router.model_id_to_deployment_index_map.get(str(info.get("id")))
     return str((entry if index is None else llm_router.model_list[index])["model_name"])
+
+
+def _address(api_base: Any) -> str:
+    """An engine's address as it is compared."""
+    return str(api_base or "").rstrip("/").lower()
 
 
 def _wait_limit(scope: RequestScope) -> float | None:

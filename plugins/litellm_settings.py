@@ -12,6 +12,7 @@ from typing import Any
 import litellm
 from litellm._logging import verbose_proxy_logger
 from litellm.proxy import proxy_server
+from litellm.proxy._types import LiteLLMRoutes
 
 from plugins.key_auth import KeyCheck
 from plugins.key_limits import KeyLimits
@@ -26,6 +27,9 @@ GetConfig = Callable[..., Awaitable[dict[str, Any]]]
 
 #: LiteLLM imports it with each request, and bears with its absence.
 _TRACING = "litellm.integrations.otel.logger"
+
+#: Addresses of ours that every valid key may ask.
+_OURS = ("/lifecycle/{path:path}", "/metrics")
 
 #: Set unless the file sets them itself.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -79,11 +83,19 @@ def _is_news(record: logging.LogRecord) -> bool:
 def install(config: Config, keys: KnownKeys) -> None:
     """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
     remember_that_tracing_is_missing()
+    let_keys_see_their_own()
     verbose_proxy_logger.filters.insert(0, _is_news)  # before LiteLLM's own make text of it
     check_keys_unless_others_do(keys)
     # LiteLLM adds no second callback of a class's name: one that the file's `callbacks` made would stay in ours' place.
     litellm.callbacks[:] = [each for each in litellm.callbacks if type(each).__name__ != LifecycleHook.__name__]
     litellm.logging_callback_manager.add_litellm_callback(LifecycleHook(config))
+
+
+def let_keys_see_their_own() -> None:
+    """LiteLLM keeps addresses that it does not know for admins, and from keys that are for calling models only (which
+    its admin UI makes unless told otherwise). Ours decide by themselves: the router gives a key only what is its own."""
+    for group in (LiteLLMRoutes.self_managed_routes, LiteLLMRoutes.llm_api_routes):
+        group.value.extend(route for route in _OURS if route not in group.value)
 
 
 def check_keys_unless_others_do(keys: KnownKeys) -> None:

@@ -9,10 +9,26 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+)
 
 MOST_MESSAGES = 5_000
 LONGEST_NAME = 512
+
+_ADDS_A_MODEL = ("/model/new", "/model/update")
+_ONLY_IN_THE_FILE = (
+    "only the configuration file gives a model a lifecycle: an engine is a container of the box, and no key may name "
+    "one. Leave it out; with the api_base of an engine that the file names, the model shares that engine's lifecycle"
+)
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -111,26 +127,47 @@ class _Rerank(_Shape):
     top_n: Annotated[StrictInt, Field(ge=1, le=2**31)] | None = None
 
 
+class _AddedInfo(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    lifecycle: None = None
+
+    @field_validator("lifecycle", mode="before")
+    @classmethod
+    def _is_the_files(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError(_ONLY_IN_THE_FILE)
+
+
+class _AddedModel(BaseModel):
+    """What LiteLLM adds to its database while it runs."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model_info: _AddedInfo | None = None
+
+
 #: By the end of the path; the first that fits counts.
-_SHAPES: tuple[tuple[str, type[_Shape]], ...] = (
+_SHAPES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("/chat/completions", _Chat),
     ("/completions", _Completion),
     ("/embeddings", _Embedding),
     ("/responses", _Response),
     ("/v1/messages", _Anthropic),
     ("/rerank", _Rerank),
+    *((path, _AddedModel) for path in _ADDS_A_MODEL),
 )
 _TAKES_A_FORM = "/audio/transcriptions"
 
 
 def takes_json(path: str) -> bool:
-    """Whether `path` is an address of a model that takes a JSON object."""
+    """Whether `path` takes a JSON object that is checked: the addresses of models, and those that add one."""
     return path.endswith(tuple(ending for ending, _ in _SHAPES))
 
 
 def is_for_a_model(path: str) -> bool:
     """Whether a POST to `path` is for a model, so that its errors have OpenAI's form."""
-    return takes_json(path) or path.endswith(_TAKES_A_FORM)
+    return (takes_json(path) and not path.endswith(_ADDS_A_MODEL)) or path.endswith(_TAKES_A_FORM)
 
 
 def check_kind(path: str, content_type: str | None) -> Fault | None:
@@ -157,7 +194,7 @@ def check_body(path: str, body: bytes) -> Fault | None:
         shape.model_validate(document)
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
-        where, what = _explain(fault["loc"], fault["msg"])
+        where, what = _explain(fault["loc"], fault["msg"].removeprefix("Value error, "))
         return Fault(f"{where}: {what}", where)
     return None
 
@@ -168,7 +205,7 @@ def _explain(location: tuple[int | str, ...], message: str) -> tuple[str, str]:
     for part in location[1:]:
         if isinstance(part, int):
             where += f"[{part}]"
-        elif part in _Message.model_fields:
+        elif part in (*_Message.model_fields, "lifecycle"):
             where += f".{part}"
         else:
             return where, "is of the wrong type"

@@ -22,7 +22,7 @@ pytest.register_assert_rewrite("runtime_contract", "fleet", "eventually")
 
 from redis_server import RedisServer  # noqa: E402 - after the rewrite is registered
 
-TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "compose", "monitoring", "chaos", "clients")
+TIERS = ("unit", "store", "docker", "vllm", "e2e", "browser", "database", "compose", "monitoring", "chaos", "clients")
 CONTAINERS = ("compose/", "docker/", "vllm/")
 _skipped: dict[str, str] = {}
 
@@ -36,11 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class OneFileOneProcess(LoadScopeScheduling):
-    """A file's tests stay together, and what runs engines in containers does so one file after the other."""
+    """A file's tests stay together, and what runs engines in containers does so one file after the other. The files of
+    the database's tier share one stack."""
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, _ = nodeid.partition("::")
-        return "containers" if path.removeprefix("tests/").startswith(CONTAINERS) else path
+        place = path.removeprefix("tests/")
+        if place.startswith("database/"):
+            return "database"
+        return "containers" if place.startswith(CONTAINERS) else path
 
 
 @pytest.hookimpl(optionalhook=True)

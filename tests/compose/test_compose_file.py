@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,7 @@ def test_every_setting_of_the_example_is_used_and_described() -> None:
     used = dict(re.findall(r"\$\{((?:HEARTH|LITELLM|HF)_[A-Z0-9_]+):[-?]([^}]*)\}", text))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     shown = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    assert all((ROOT / file).is_file() for file in shown.pop("COMPOSE_FILE").split(":"))  # Compose's own setting
     assert shown.keys() <= used.keys()
     images = {name for name in used if name.startswith("HEARTH_IMAGE_")}
     assert used.keys() - shown.keys() == images
@@ -223,3 +225,74 @@ def test_the_gateway_reads_the_engines_tokenizers(services: dict[str, Service], 
     for name, engine in engines.items():
         (target,) = (volume["target"] for volume in engine["volumes"] if volume["source"] == cache["source"])
         assert engine["environment"]["HF_HOME"] == target, name
+
+
+# --- with a database
+
+
+@pytest.fixture(scope="module")
+def with_database() -> dict[str, Any]:
+    if reason := reason_without_compose():
+        pytest.skip(reason)
+    variables = {"HEARTH_DATABASE_PASSWORD": "letters", "LITELLM_SALT_KEY": "sk-salt"}
+    return Composition(variables=variables, overrides=[ROOT / "compose" / "postgres.yml"]).config()
+
+
+def test_the_database_is_reached_by_the_gateway_and_its_migrations_alone(with_database: dict[str, Any]) -> None:
+    services = with_database["services"]
+    assert with_database["networks"]["database"]["internal"] is True
+    attached = {name for name, service in services.items() if "database" in (service.get("networks") or ())}
+    assert attached == {"gateway", "migrate", "postgres"}
+    assert set(services["gateway"]["networks"]) == {"control", "models", "edge", "database"}
+    assert set(services["migrate"]["networks"]) == set(services["postgres"]["networks"]) == {"database"}
+    assert not services["postgres"].get("ports")
+    assert [name for name, service in services.items() if "DATABASE_URL" in (service.get("environment") or {})] == [
+        "gateway",
+        "migrate",
+    ]
+
+
+@pytest.mark.parametrize("name", ["migrate", "postgres"])
+def test_database_services_are_hardened(with_database: dict[str, Any], name: str) -> None:
+    service = with_database["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert not service.get("cap_add")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+
+
+def test_the_gateway_starts_when_its_database_is_up_to_date(with_database: dict[str, Any]) -> None:
+    services = with_database["services"]
+    assert services["gateway"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert services["postgres"]["healthcheck"]["test"]
+    assert services["postgres"]["user"] == "postgres"
+    (volume,) = services["postgres"]["volumes"]
+    assert (volume["type"], volume["source"]) == ("volume", "postgres")
+    for name in ("gateway", "migrate"):
+        assert services[name]["build"]["target"] == "gateway-database"
+    assert services["router"]["build"]["target"] == "router"
+
+
+@pytest.mark.parametrize("name", ["HEARTH_DATABASE_PASSWORD", "LITELLM_SALT_KEY"])
+def test_the_databases_secrets_are_required_and_the_error_says_how(name: str) -> None:
+    variables = {"HEARTH_DATABASE_PASSWORD": "letters", "LITELLM_SALT_KEY": "sk-salt"} | {name: ""}
+    composition = Composition(variables=variables, overrides=[ROOT / "compose" / "postgres.yml"])
+    done = composition.run("config", "--quiet", check=False)
+    assert done.returncode != 0
+    assert name in done.stderr
+    assert "make .env" in done.stderr
+
+
+def test_make_env_fills_in_every_secret(tmp_path: Path) -> None:
+    for name in ("Makefile", ".env.example"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    subprocess.run(["make", ".env"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    written = tmp_path / ".env"
+    values = dict(re.findall(r"^(\w+)=(.*)$", written.read_text(encoding="utf-8"), re.MULTILINE))
+    assert values.keys() == {"LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "HEARTH_DATABASE_PASSWORD"}
+    assert all(re.fullmatch("(sk-)?[0-9a-f]{48}", value) for value in values.values()), values
+    assert len({value.removeprefix("sk-") for value in values.values()}) == 3
+    assert written.stat().st_mode & 0o077 == 0

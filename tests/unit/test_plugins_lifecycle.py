@@ -9,10 +9,11 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # LiteLLM's own
-    from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
+    from litellm.proxy._types import LiteLLMRoutes, LitellmUserRoles, UserAPIKeyAuth
+    from litellm.proxy.auth.route_checks import RouteChecks
 
     from plugins import lifecycle
-    from plugins.litellm_settings import with_defaults
+    from plugins.litellm_settings import let_keys_see_their_own, with_defaults
 
 from plugins.answer import Answer
 from plugins.request_scope import RequestScope
@@ -75,6 +76,7 @@ async def test_the_engines_lines_are_for_admins() -> None:
 def test_who_is_an_admin() -> None:
     assert lifecycle.is_admin(ADMIN)
     assert not lifecycle.is_admin(USER)
+    assert not lifecycle.is_admin(ADMIN.model_copy(update={"allowed_routes": ["llm_api_routes"]}))
     assert not lifecycle.is_admin(UserAPIKeyAuth(api_key="c"))
 
 
@@ -83,6 +85,52 @@ def test_a_callers_name_gives_nothing_of_the_key_away() -> None:
     assert len(names) == 2
     assert not any("sk" in name or "one" in name for name in names)
     assert lifecycle.caller_of(ADMIN) == lifecycle.caller_of(ADMIN)
+
+
+class Router:
+    """LiteLLM's, with these entries."""
+
+    def __init__(self, *entries: dict[str, Any]) -> None:
+        self.model_list = list(entries)
+        self.model_id_to_deployment_index_map = {each["model_info"]["id"]: i for i, each in enumerate(entries)}
+
+    def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
+        return [each for each in self.model_list if model_name in (None, each["model_name"])]
+
+
+def entry(name: str, api_base: str, **info: Any) -> dict[str, Any]:
+    return {"model_name": name, "litellm_params": {"api_base": api_base}, "model_info": {"id": name, **info}}
+
+
+ENGINES = {"http://box:8000/v1": "small"}
+
+
+def test_whose_engine_an_entry_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle_of = {"command": ["vllm"]}
+    entries = [
+        entry("small", "http://box:8000/v1", lifecycle=lifecycle_of),
+        entry("nickname", "http://BOX:8000/v1/", db_model=True),
+        entry("elsewhere", "https://example.com/v1", db_model=True),
+        entry("own", "http://box:9000/v1", lifecycle=lifecycle_of, db_model=True),
+        entry("both", "http://box:8000/v1", lifecycle=lifecycle_of, db_model=True),
+    ]
+    monkeypatch.setattr(lifecycle.proxy_server, "llm_router", Router(*entries))
+    for name, engine in (("small", "small"), ("nickname", "small"), ("elsewhere", None), ("both", "small")):
+        assert lifecycle._resolve(name, ENGINES) == engine, name
+    with pytest.raises(lifecycle.Refused, match="only the configuration file") as caught:
+        lifecycle._resolve("own", ENGINES)
+    assert (caught.value.type, caught.value.code) == ("model_without_engine", "404")
+
+
+def test_every_key_may_ask_our_addresses_and_no_others_of_admins() -> None:
+    let_keys_see_their_own()
+    let_keys_see_their_own()
+    routes, for_models = LiteLLMRoutes.self_managed_routes.value, LiteLLMRoutes.llm_api_routes.value
+    assert routes.count("/lifecycle/{path:path}") == for_models.count("/lifecycle/{path:path}") == 1
+    for path in ("/lifecycle/requests", "/lifecycle/models/a/wake", "/metrics"):
+        assert RouteChecks.check_route_access(route=path, allowed_routes=routes), path
+    for path in ("/lifecyclex", "/config/update", "/metrics/x", "/key/lifecycle/a"):
+        assert not RouteChecks.check_route_access(route=path, allowed_routes=routes), path
 
 
 async def test_litellm_does_not_hear_of_disabled_models() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from plugins.request_checks import LONGEST_NAME, MOST_MESSAGES, check_body, check_kind, is_for_a_model, takes_json
@@ -97,6 +98,8 @@ def test_each_address_has_its_own_shape() -> None:
         ("/v1/messages/count_tokens", False, False),
         ("/v1/threads/t/messages", False, False),
         ("/key/generate", False, False),
+        ("/model/new", True, False),
+        ("/model/update", True, False),
     ],
 )
 def test_only_addresses_of_models_are_checked(path: str, json_body: bool, for_model: bool) -> None:
@@ -123,3 +126,14 @@ def test_kinds_of_bodies(path: str, kind: str | None, refused: bool) -> None:
     fault = check_kind(path, kind)
     assert (fault is not None) is refused
     assert fault is None or fault.status == 415
+
+
+def test_a_model_that_is_added_brings_no_lifecycle_of_its_own() -> None:
+    new = {"model_name": "x", "litellm_params": {"model": "openai/x"}}
+    for info in ({}, {"model_info": None}, {"model_info": {"id": "1"}}, {"model_info": {"lifecycle": None}}):
+        assert check_body("/model/new", orjson.dumps({**new, **info})) is None, info
+    for path in ("/model/new", "/model/update"):
+        fault = check_body(path, orjson.dumps({**new, "model_info": {"lifecycle": {"container": "db"}}}))
+        assert fault is not None
+        assert fault.param == "model_info.lifecycle"
+        assert "only the configuration file" in fault.message
