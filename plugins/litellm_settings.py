@@ -93,7 +93,7 @@ def install(config: Config, keys: KnownKeys) -> None:
 
 def let_keys_see_their_own() -> None:
     """LiteLLM keeps addresses that it does not know for admins, and from keys that are for calling models only (which
-    its admin UI makes unless told otherwise). Ours decide by themselves: the router gives a key only what is its own."""
+    its admin UI makes unless told otherwise). Ours decide by themselves: the router gives a key what is its own."""
     for group in (LiteLLMRoutes.self_managed_routes, LiteLLMRoutes.llm_api_routes):
         group.value.extend(route for route in _OURS if route not in group.value)
 

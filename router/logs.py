@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -100,9 +101,14 @@ class _Printed(io.TextIOBase):
         self._level = level
         self._rest = ""
         self._busy = threading.local()
+        self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def writable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        """For programs that a library starts, such as the engine of LiteLLM's database: what they say goes nowhere."""
+        return self._nowhere
 
     def write(self, text: str) -> int:
         if not getattr(self._busy, "now", False):  # logging prints when it cannot write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +115,7 @@ def test_warnings_uncaught_errors_and_prints_are_log_lines(monkeypatch: pytest.M
         print("hello\nthere")
         print(SECRET, file=sys.stderr, end="")
         print("!", file=sys.stderr)
+        subprocess.run(["echo", SECRET], stdout=sys.stdout, stderr=sys.stderr, check=True)
         sys.excepthook(ValueError, ValueError("broken"), None)
     finally:
         root.removeHandler(handler)
