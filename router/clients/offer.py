@@ -112,7 +112,8 @@ def _reason_against(client: Client, name: str, card: Card | None, utility: bool)
         return f"it is disabled: {card.catalogue.disabled}"
     for problem in card.catalogue.known_problems:
         if problem.spoils == "model" and concerns(problem, client):
-            return f"with {problem.client} it {problem.problem}; instead: {problem.instead}"
+            whose = "" if problem.client == "any" else f"with {problem.client} "
+            return f"{whose}it {problem.problem}; instead: {problem.instead}"
     if client.is_agent and card.tools is False and not utility:
         return f"it cannot call tools, and {client} does all its work with them"
     return None

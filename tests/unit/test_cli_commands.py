@@ -75,6 +75,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(view).encode())
         elif parts.path == "/lifecycle/catalogue":
             self._send(200, json.dumps({"cards": stub.cards}).encode())
+        elif parts.path == "/v1/models":
+            self._send(
+                200, json.dumps({"object": "list", "data": [{"id": card["name"]} for card in stub.cards]}).encode()
+            )
         elif parts.path == "/lifecycle/requests":
             self._send(200, json.dumps({"requests": stub.requests}).encode())
         elif parts.path == "/lifecycle/events":
@@ -484,3 +488,42 @@ def test_keys_where_another_keeps_them_is_a_matter_of_configuration(stub: Stub) 
     for command in (["list"], ["show"], ["create", "ada"], ["rotate", "ada"], ["revoke", "ada", "--yes"]):
         shown = hearth(stub, "keys", *command)
         assert (shown.exit_code, shown.stderr.strip()) == (2, "LiteLLM has a database"), command
+
+
+def test_a_client_is_told_of_the_server_as_it_sees_it(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    stub.cards = [card("small", 32768)]
+    shown = hearth(stub, "client", "opencode", "--address", "http://box/")
+    assert json.loads(shown.stdout)["provider"]["hearth"]["options"]["baseURL"] == "http://box/v1"
+    assert not (tmp_path / "opencode").exists()
+    path = tmp_path / "opencode" / "opencode.json"
+    path.parent.mkdir()
+    path.write_text("{} // theirs")
+    refused = hearth(stub, "client", "opencode", "--write")
+    assert (refused.exit_code, "comments in it would be lost" in refused.stderr) == (1, True)
+    assert path.read_text() == "{} // theirs"
+    path.write_text("{}")
+    assert "opencode.json.before-1" in hearth(stub, "client", "opencode", "--write").stderr
+    assert json.loads(path.read_text())["model"] == "hearth/small"
+
+
+def test_the_admin_key_is_not_stored_for_a_client(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLINE_DATA_DIR", str(tmp_path / "cline"))
+    monkeypatch.setenv("LITELLM_MASTER_KEY", KEY)
+    stub.cards = [card("small", 32768)]
+    assert KEY not in hearth(stub, "client", "cline", key=None).output
+    refused = hearth(stub, "client", "cline", "--write", key=None)
+    assert (refused.exit_code, "hearth keys create" in refused.stderr) == (1, True)
+    assert not (tmp_path / "cline").exists()
+    assert hearth(stub, "client", "cline", "--write").exit_code == 0
+    accounts = tmp_path / "cline" / "settings" / "providers.json"
+    assert (KEY in accounts.read_text(), accounts.stat().st_mode & 0o077) == (True, 0)
+
+
+def test_a_client_without_models_is_refused(stub: Stub) -> None:
+    stub.cards = [card("small", 32768, known_problems=[{"client": "any", "problem": "fails", "instead": "nothing"}])]
+    refused = hearth(stub, "client", "env")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "small: it fails; instead: nothing" in refused.stderr
