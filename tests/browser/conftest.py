@@ -28,18 +28,14 @@ MODELS = [
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two GPUs; alpha and beta do not fit on theirs together."""
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("stack"),
         MODELS,
         gpus={"0": {"memory": "100GiB", "reserve": "10GiB"}, "1": {"memory": "48GiB"}},
         settings={"keepalive_interval": "300ms", "cooldown": {"first": "30s", "longest": "60s"}},
         user_key=True,
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

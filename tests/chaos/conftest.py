@@ -22,7 +22,7 @@ MODELS = [
 
 @pytest.fixture(scope="session")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("chaos"),
         MODELS,
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
@@ -31,12 +31,8 @@ def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "scheduling": {"patience": 0, "minimum_service": 0, "hold_share": 0},  # strictly by age
             "cooldown": {"first": "100ms", "longest": "100ms"},
         },
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

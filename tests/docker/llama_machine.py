@@ -70,8 +70,5 @@ def running(directory: Path, gate: Path) -> Iterator[Machine]:
         fleet.create("held", stack.ports["held"], gate=gate)
         fleet.create("broken", stack.ports["broken"], "--no-such-argument")
         fleet.create("bystander", free_port()).start()
-        try:
-            stack.start()
+        with stack:
             yield Machine(fleet, stack, gate)
-        finally:
-            stack.stop()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+import anthropic
+import openai
 import pytest
 from observer import Observer
-from stack import Model, Stack
+from stack import LIMIT, MASTER_KEY, Model, Stack
 
 MODELS = [
     Model("small"),
@@ -32,7 +34,7 @@ MODELS = [
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The running stack. Its configuration lies beside a copy of plugins/, which must not matter."""
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("stack"),
         MODELS,
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
@@ -48,12 +50,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         extra={"router_settings": {"model_group_alias": {"tiny": "small"}}},
         user_key=True,
         plugins_beside_config=True,
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture
@@ -66,3 +64,19 @@ async def hearth(stack: Stack) -> AsyncIterator[Observer]:
         for name in await observer.awake():
             await observer.engines[name].clear_faults()
         await observer.until_no_requests()
+
+
+@pytest.fixture
+async def openai_client(hearth: Observer) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(
+        base_url=f"{hearth.stack.url}/v1", api_key=MASTER_KEY, max_retries=0, timeout=LIMIT
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def anthropic_client(hearth: Observer) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with anthropic.AsyncAnthropic(
+        base_url=hearth.stack.url, api_key=MASTER_KEY, max_retries=0, timeout=LIMIT
+    ) as client:
+        yield client

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -216,6 +216,17 @@ class Stack:
         """A router beside the first one, on a socket of its own."""
         listen = f"unix://{self.directory}/{name}.sock"
         return Part(name, [sys.executable, "-m", "router"], self._environment(listen), self.directory)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start all of it; returns when the gateway answers that everything is up."""

@@ -34,7 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     bodies = directory / "bodies"
     bodies.mkdir()
     fast = ("--keep-bodies", str(bodies), "--prefill-tokens-per-second", "1e12", "--max-model-len", "1000000000")
-    stack = Stack(
+    with Stack(
         directory / "stack",
         [
             Model("strict", info={"request_rules": STRICT}, options=fast),
@@ -45,12 +45,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ],
         gpus={"0": {"memory": "100GiB"}},
         extra={"router_settings": {"model_group_alias": {"same": "strict"}}},
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

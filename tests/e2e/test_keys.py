@@ -26,7 +26,7 @@ MakeKey = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("keys"),
         [
             Model("small"),
@@ -37,12 +37,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ],
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
         settings={"keepalive_interval": "300ms", "idle_timeout": "1h"},
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

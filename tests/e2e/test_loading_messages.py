@@ -13,7 +13,6 @@ import openai
 import pytest
 from addresses import CHAT, COMPLETIONS, IN_PATH, MESSAGES, RESPONSES, STREAMING, Address
 from observer import HI, Observer, deltas, first_line, lines, until
-from stack import LIMIT, MASTER_KEY
 
 from router.store import keys
 
@@ -60,22 +59,6 @@ async def held(hearth: Observer) -> AsyncIterator[Held]:
     yield Held(hearth)
     hearth.stack.set_options(Held.name)
     await hearth.sleep(Held.name)
-
-
-@pytest.fixture
-async def openai_client(hearth: Observer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{hearth.stack.url}/v1", api_key=MASTER_KEY, max_retries=0, timeout=LIMIT
-    ) as client:
-        yield client
-
-
-@pytest.fixture
-async def anthropic_client(hearth: Observer) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(
-        base_url=hearth.stack.url, api_key=MASTER_KEY, max_retries=0, timeout=LIMIT
-    ) as client:
-        yield client
 
 
 def without_names(chunk: dict[str, Any]) -> dict[str, Any]:

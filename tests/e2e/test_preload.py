@@ -19,17 +19,13 @@ def warm_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         Model("other", memory="60GiB", lifecycle={"idle_timeout": "1s"}),
     ]
     schedule = {"model": "beside", "cron": "* * * * *", "for": "1h", "timezone": "Europe/Vienna"}
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("warm"),
         models,
         gpus={"0": {"memory": "100GiB"}},
         settings={"preload": ["kept"], "schedules": [schedule]},
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 async def test_preloaded_model_is_ready_before_any_request_gives_way_and_comes_back(warm_stack: Stack) -> None:

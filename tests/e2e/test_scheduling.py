@@ -31,18 +31,14 @@ _MODELS = [
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("stack"),
         _MODELS,
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
         settings=_SETTINGS,
         user_key=True,
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

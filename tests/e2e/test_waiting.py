@@ -11,7 +11,6 @@ import openai
 import pytest
 from addresses import ALL, CHAT, MESSAGES, STREAMING, Address
 from observer import HI, Observer, first_line, lines
-from stack import LIMIT, MASTER_KEY
 
 pytestmark = pytest.mark.e2e
 
@@ -37,22 +36,6 @@ async def openai_chat(client: openai.AsyncOpenAI, model: str) -> str:
 async def openai_responses(client: openai.AsyncOpenAI, model: str) -> str:
     stream = await client.responses.create(model=model, input="hi there", stream=True)
     return "".join([event.delta async for event in stream if event.type == "response.output_text.delta"])
-
-
-@pytest.fixture
-async def openai_client(hearth: Observer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{hearth.stack.url}/v1", api_key=MASTER_KEY, max_retries=0, timeout=LIMIT
-    ) as client:
-        yield client
-
-
-@pytest.fixture
-async def anthropic_client(hearth: Observer) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(
-        base_url=hearth.stack.url, api_key=MASTER_KEY, max_retries=0, timeout=LIMIT
-    ) as client:
-        yield client
 
 
 # --- comments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -437,26 +438,14 @@ async def test_request_at_a_frozen_redis_is_refused(gateway: Admission, redis_se
             await gateway.acquire(Ticket("m"), limit=None, bound=LONG)
 
 
+@pytest.mark.parametrize("harm", [RedisServer.kill, RedisServer.freeze])
 async def test_those_who_wait_hear_that_redis_is_away(
-    gateway: Admission, acting: Acting, redis_server: RedisServer
+    gateway: Admission, acting: Acting, redis_server: RedisServer, harm: Callable[[RedisServer], None]
 ) -> None:
     tickets = [Ticket("m") for _ in range(3)]
     tasks = [ask(gateway, ticket) for ticket in tickets]
     await acting.in_line(3)
-    redis_server.kill()
-    async with asyncio.timeout(10):
-        for task in tasks:
-            with pytest.raises(ServiceUnavailable, match="Redis is away"):
-                await task
-
-
-async def test_those_who_wait_hear_that_redis_is_frozen(
-    gateway: Admission, acting: Acting, redis_server: RedisServer
-) -> None:
-    tickets = [Ticket("m") for _ in range(3)]
-    tasks = [ask(gateway, ticket) for ticket in tickets]
-    await acting.in_line(3)
-    redis_server.freeze()
+    harm(redis_server)
     async with asyncio.timeout(10):
         for task in tasks:
             with pytest.raises(ServiceUnavailable, match="Redis is away"):
