@@ -18,6 +18,8 @@ from router.store.state import CallerState, EndedRequest, FleetState, Lease, Mod
 _NUDGE_BLOCK = 1.0
 #: Ended requests that are read from Redis at a time.
 _HISTORY_PAGE = 1000
+#: How many can listen for events at a time.
+_LISTENERS = 128
 #: The ids of a stream are the milliseconds of an entry and its number among those of the same one; this is the highest.
 _LAST_ID = 2**64 - 1
 
@@ -27,12 +29,15 @@ class FleetStore:
 
     def __init__(self, redis_url: str) -> None:
         self._redis = connect(redis_url)
+        # who listens for events holds a connection for as long as nothing happens: never one that a decision needs
+        self._listening = connect(redis_url, connections=_LISTENERS)
         self._scripts = Scripts(self._redis)
         self._url = redis_url
         self.key_ring = KeyRing(self._redis)
 
     async def close(self) -> None:
         await self._redis.aclose()
+        await self._listening.aclose()
 
     # --- reading
 
@@ -92,7 +97,7 @@ class FleetStore:
             elif block is None:
                 rows = await self._redis.xrange(keys.EVENTS, min=f"({after}", count=count)
             else:
-                answer = await self._redis.xread({keys.EVENTS: after}, count=count, block=max(1, int(block * 1000)))
+                answer = await self._listening.xread({keys.EVENTS: after}, count=count, block=max(1, int(block * 1000)))
                 rows = answer[0][1] if answer else []
         return [{"id": event_id, **fields} for event_id, fields in rows]
 

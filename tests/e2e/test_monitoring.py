@@ -77,11 +77,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector, quotin
     parameters = {"model": "hosted_vllm/quoting", "api_base": f"{quoting.url}/v1"}
     document["model_list"].append({"model_name": "quoting", "litellm_params": parameters})
     stack.config.write_text(yaml.safe_dump(document))
-    try:
-        stack.start()
+    with stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

@@ -217,6 +217,26 @@ async def test_events_are_read_from_where_one_left_off(fleet_store: FleetStore) 
     assert [each["event"] for each in found] == ["new"]
 
 
+async def test_those_who_listen_keep_nobody_waiting(fleet_store: FleetStore, redis_url: str) -> None:
+    """Each holds a connection for as long as nothing happens; what decides has its own."""
+    watching = connect(redis_url)
+
+    async def listen() -> None:
+        while True:
+            await fleet_store.events("$", block=0.7)
+
+    async def most_listen() -> bool:
+        return bool((await watching.info("clients"))["blocked_clients"] >= 90)
+
+    listeners = [asyncio.create_task(listen()) for _ in range(100)]
+    await eventually(most_listen, "a hundred listen")
+    assert (await fleet_store.snapshot(["m"])).line == ()
+    for listener in listeners:
+        listener.cancel()
+    await asyncio.gather(*listeners, return_exceptions=True)
+    await watching.aclose()
+
+
 async def test_token_between_gateways_and_routers_is_made_once(fleet_store: FleetStore, gateway: Admission) -> None:
     token = await fleet_store.api_token()
     assert len(token) >= 32
