@@ -32,8 +32,17 @@ class Page:
         it left out."""
         for language, text in self.blocks:
             if language in ("sh", "bash", "console"):
+                lines = ""
                 for line in text.replace("\\\n", " ").splitlines():
-                    yield from _commands(line)
+                    lines += line + "\n"
+                    try:
+                        commands = list(_commands(lines))
+                    except ValueError:
+                        continue  # its quote ends in a later line
+                    yield from commands
+                    lines = ""
+                if lines:
+                    raise AssertionError(f"{self.path}: a quote does not end:\n{lines}")
 
     def mentions(self) -> Iterator[list[str]]:
         """The words of each piece of inline code that reads as a shell would."""
