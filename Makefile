@@ -101,7 +101,8 @@ lock: ## write requirements/ anew from pyproject.toml (needs uv)
 .env: ## settings for `docker compose`, with new random keys
 	@umask 077; secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }; \
 	sed -e "s/^LITELLM_MASTER_KEY=$$/LITELLM_MASTER_KEY=sk-$$(secret)/" -e "s/^LITELLM_SALT_KEY=$$/LITELLM_SALT_KEY=sk-$$(secret)/" \
-		-e "s/^HEARTH_DATABASE_PASSWORD=$$/HEARTH_DATABASE_PASSWORD=$$(secret)/" .env.example > $@
+		-e "s/^HEARTH_DATABASE_PASSWORD=$$/HEARTH_DATABASE_PASSWORD=$$(secret)/" \
+		-e "s/^HEARTH_GRAFANA_PASSWORD=$$/HEARTH_GRAFANA_PASSWORD=$$(secret)/" .env.example > $@
 	@echo "Wrote .env; the keys in it are readable by you only."
 
 .PHONY: clean

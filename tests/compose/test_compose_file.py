@@ -292,7 +292,8 @@ def test_make_env_fills_in_every_secret(tmp_path: Path) -> None:
     subprocess.run(["make", ".env"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
     written = tmp_path / ".env"
     values = dict(re.findall(r"^(\w+)=(.*)$", written.read_text(encoding="utf-8"), re.MULTILINE))
-    assert values.keys() == {"LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "HEARTH_DATABASE_PASSWORD"}
+    passwords = {"HEARTH_DATABASE_PASSWORD", "HEARTH_GRAFANA_PASSWORD"}
+    assert values.keys() == {"LITELLM_MASTER_KEY", "LITELLM_SALT_KEY"} | passwords
     assert all(re.fullmatch("(sk-)?[0-9a-f]{48}", value) for value in values.values()), values
-    assert len({value.removeprefix("sk-") for value in values.values()}) == 3
+    assert len({value.removeprefix("sk-") for value in values.values()}) == 4
     assert written.stat().st_mode & 0o077 == 0

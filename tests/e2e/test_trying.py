@@ -27,7 +27,7 @@ def begin(stack: Stack, *words: str) -> subprocess.Popen[str]:
     """A command as a process of its own, which can be interrupted."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTH_", "LITELLM_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "router.cli.main", *words],
+        ["env", "--default-signal=INT", sys.executable, "-m", "router.cli.main", *words],  # CI may ignore it for all
         cwd=ROOT,
         env=kept | {"HEARTH_URL": stack.url, "HEARTH_API_KEY": MASTER_KEY, "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,

@@ -77,6 +77,10 @@ def metric_names(expression: str) -> set[str]:
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bhearth_\w+", expression)}
 
 
+class NotReady(Exception):
+    """Prometheus listens, and still reads what it has stored."""
+
+
 class Server:
     """A Prometheus that scrapes. Use as a context."""
 
@@ -107,13 +111,16 @@ class Server:
             try:
                 if found := self.query(expression):
                     return found
-            except httpx.TransportError:
+            except (httpx.TransportError, NotReady):
                 assert self._process.poll() is None, self._log.read_text()
         raise AssertionError(f"not within {_LIMIT:.0f} s: {what}\n{self._log.read_text()[-2000:]}")
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples now. Raises AssertionError when Prometheus cannot evaluate it."""
-        answer = self._http.get("/api/v1/query", params={"query": expression}).json()
+        """The samples now. Raises AssertionError when Prometheus cannot evaluate it, and NotReady."""
+        said = self._http.get("/api/v1/query", params={"query": expression})
+        if said.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise NotReady(said.text)
+        answer = said.json()
         assert answer["status"] == "success", f"{expression}: {answer}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
