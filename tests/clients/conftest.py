@@ -22,7 +22,7 @@ from router.store.key_ring import KeyLimits, KeyRing
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     if reason := reason_without_clients():
         pytest.skip(reason)
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("stack"),
         MODELS,
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
@@ -31,12 +31,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "idle_timeout": "1h",
             "scheduling": {"patience": 0, "minimum_service": 0, "hold_share": 0},
         },
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ console.log(answer.choices[0].message.content.split(" ").length, Math.round((Dat
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for reason in filter(None, (reason_without_clients(), reason_without_open_webui())):
         pytest.skip(reason)
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("stack"),
         [
             Model("first", load_seconds=LOAD, lifecycle={"start_timeout": "30m"}, info=LIMITS, options=OPTIONS),
@@ -52,12 +52,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ],
         gpus={"0": {"memory": "100GiB"}},
         settings={"idle_timeout": "1h"},
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 async def test_everybody_gets_an_answer(hearth: Observer, home: Home) -> None:

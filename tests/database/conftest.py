@@ -58,7 +58,7 @@ def postgres(database: tuple[PostgresServer, Path]) -> PostgresServer:
 def stack(database: tuple[PostgresServer, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole, with LiteLLM's own keys."""
     postgres, client = database
-    stack = Stack(
+    with Stack(
         tmp_path_factory.mktemp("stack"),
         MODELS,
         gpus={"0": {"memory": "100GiB"}, "1": {"memory": "100GiB"}},
@@ -73,12 +73,8 @@ def stack(database: tuple[PostgresServer, Path], tmp_path_factory: pytest.TempPa
             "PRISMA_QUERY_ENGINE_BINARY": str(ENGINE),
             "HEARTH_TEST_PRISMA": os.environ["HEARTH_TEST_PRISMA"],
         },
-    )
-    try:
-        stack.start()
+    ) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture
