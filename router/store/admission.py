@@ -30,6 +30,7 @@ from router.errors import (
 from router.store import keys
 from router.store.api_token import shared_api_token
 from router.store.connection import Scripts, connect, translated
+from router.store.loops import Loops
 from router.store.ticket import LineLimits, Place, Ticket, standing
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Admission:
         self._ended: deque[Ticket] = deque()
         self._something_ended = asyncio.Event()
         self._suspicion = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops = Loops()
         self._last_verdict = "0-0"
         # A question that timed out may still reach Redis, after the end of its request. So the worker registers anew
         # after every failure, with a new generation: the store ignores questions of an older one, and the ends that
@@ -76,14 +77,11 @@ class Admission:
         """Start the worker's own tasks. Works without Redis too: requests then get 503 until it is there."""
         with contextlib.suppress(StoreUnavailable):
             await self._register(self._generation)
-        loops = {"heartbeat": self._beat, "inbox": self._listen, "ends": self._end_all}
-        self._tasks = [asyncio.create_task(loop(), name=f"admission-{name}") for name, loop in loops.items()]
+        self._loops.start("admission", heartbeat=self._beat, inbox=self._listen, ends=self._end_all)
 
     async def close(self) -> None:
         """Say goodbye: what this worker still holds is void."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._loops.close()
         with contextlib.suppress(StoreUnavailable):
             await self._scripts.run("void", self.worker)
         for client in (self._redis, self._pulse, self._inbox):

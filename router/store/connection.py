@@ -25,6 +25,11 @@ POOL_TIMEOUT = 1.1
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
+#: What Redis answers when it cannot do something now, although nothing is wrong with the question: its memory or its
+#: disk is full, it is a replica or has lost its master, a script runs for too long, or it has broken off a blocking
+#: read because its role has changed. redis-py gives some of these a class, and takes the sign out of their text.
+_CANNOT_NOW = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.ClusterDownError)
+_CANNOT_NOW_SIGNS = ("OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY", "UNBLOCKED")
 
 #: redis-py's types cover text and bytes, sync and async at once; with decode_responses all of it is text here.
 Client = Any
@@ -95,11 +100,11 @@ async def translated() -> AsyncIterator[None]:
 
 def _of_answer(error: exceptions.ResponseError) -> Exception:
     """Our error for one that Redis answers with; its own when that is a fault in the question."""
-    translation: Exception = error
     if "FENCED" in str(error):
-        translation = Fenced(str(error))
-    elif any(sign in str(error) for sign in ("READONLY", "MISCONF", "OOM", "BUSY")):
+        translation: Exception = Fenced(str(error))
+    elif isinstance(error, _CANNOT_NOW) or any(sign in str(error) for sign in _CANNOT_NOW_SIGNS):
         translation = StoreUnavailable(f"Redis cannot do this now: {error}")
-    if translation is not error:
-        translation.__cause__ = error
+    else:
+        return error
+    translation.__cause__ = error
     return translation

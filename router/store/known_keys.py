@@ -17,6 +17,7 @@ from router.errors import StoreUnavailable
 from router.store import keys
 from router.store.connection import connect, translated
 from router.store.key_ring import Key, KeyRing, digest
+from router.store.loops import Loops
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +44,15 @@ class KnownKeys:
         self._sending: dict[str, tuple[float, int]] = {}  # those of the batch that is on its way
         self._batch = 0
         self._something_spent = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops = Loops()
 
     async def start(self) -> None:
         """Start the tasks. Works without Redis too: keys cannot be checked until it is there."""
-        self._tasks = [
-            asyncio.create_task(self._listen(), name="keys-changes"),
-            asyncio.create_task(self._send_all(), name="keys-spend"),
-        ]
+        self._loops.start("keys", changes=self._listen, spend=self._send_all)
 
     async def close(self) -> None:
         """Tell Redis of what was spent, if it can be told, and stop."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._loops.close()
         with contextlib.suppress(StoreUnavailable):
             while self._spent or self._sending:
                 await self._send()

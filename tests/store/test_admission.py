@@ -375,8 +375,7 @@ async def test_leases_and_places_of_a_dead_worker_are_void(redis_url: str, actin
     waiting = [ask(dead, Ticket("asleep")), ask(alive, Ticket("asleep"))]
     await acting.in_line(2)
     assert await acting.store.void_dead_workers() == 0
-    for task in dead._tasks:  # what a killed process does
-        task.cancel()
+    await dead._loops.close()  # what a killed process does
 
     async def voided() -> bool:
         return await acting.store.void_dead_workers() == 2

@@ -140,9 +140,7 @@ async def test_a_dead_worker_takes_its_requests_along(place: Place, redis_url: s
     task = asyncio.create_task(other.acquire(waiting, limit=None, bound=LONG))
     await place.waiting(1)
     assert await place.callers() == {"bob": CallerState(None, 1)}
-    for own in other._tasks:  # it dies: no goodbye
-        own.cancel()
-    await asyncio.gather(*other._tasks, return_exceptions=True)
+    await other._loops.close()  # it dies: no goodbye
 
     async def voided() -> bool:
         return await place.store.void_dead_workers() > 0
