@@ -37,6 +37,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "cancel_on_disconnect": True,  # a generation that nobody reads any more is stopped
         "disable_model_info_refresh": True,  # it would ask sleeping engines for their models every five minutes
     },
+    "litellm_settings": {
+        # its counter would fetch one for every model with "llama-3" in its name, and all requests would stand still
+        "disable_hf_tokenizer_download": True,
+    },
     "router_settings": {
         "disable_cooldowns": True,  # one engine a model: keeping it out after an error would only refuse requests
         "num_retries": 0,  # the client decides whether to try again

@@ -9,6 +9,7 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # LiteLLM's own
+    import litellm
     from litellm.proxy._types import LiteLLMRoutes, LitellmUserRoles, UserAPIKeyAuth
     from litellm.proxy.auth.route_checks import RouteChecks
 
@@ -141,3 +142,16 @@ async def test_litellm_does_not_hear_of_disabled_models() -> None:
 
     config = await with_defaults(read)()
     assert [entry["model_name"] for entry in config["model_list"]] == ["bare", "empty", "new"]
+
+
+async def test_litellm_counts_tokens_without_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read() -> dict[str, Any]:
+        return {}
+
+    fetched: list[str] = []
+    monkeypatch.setattr(litellm.utils, "_return_huggingface_tokenizer", fetched.append)
+    monkeypatch.setattr(litellm, "disable_hf_tokenizer_download", None)
+    for name, value in (await with_defaults(read)()).get("litellm_settings", {}).items():
+        monkeypatch.setattr(litellm, name, value)  # as LiteLLM does with its settings
+    litellm.utils.select_tokenizer("hosted_vllm/llama-3.3-70b")
+    assert fetched == []
