@@ -11,26 +11,19 @@ import difflib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from router.catalogue import Card, Catalogue, ClientLimits, KnownProblem, card_of
+from router.catalogue import Card, Catalogue, card_of
 from router.errors import ConfigError
 from router.quantities import format_size
-from router.request_rules import Parameters, RequestRules, Thinking, rules_of
-from router.schedule import Schedule
-from router.settings import (
-    Cooldown,
-    GpuSettings,
-    LifecycleSettings,
-    ModelLifecycle,
-    PageCacheSettings,
-    Role,
-    Scheduling,
-)
+from router.request_rules import RequestRules, rules_of
+from router.settings import GpuSettings, LifecycleSettings, ModelLifecycle, Role
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 
 class ModelSpec(BaseModel):
@@ -117,87 +110,100 @@ def read_yaml(path: Path, within: tuple[Path, ...] = (), *, read: Callable[[Path
 def parse(document: Mapping[str, Any]) -> Config:
     """Check the lifecycle parts of a LiteLLM configuration. Raises ConfigError with all faults, not only the first."""
     faults: list[str] = []
-    settings = _settings(document, faults)
-    models: dict[str, ModelSpec] = {}
-    rules: dict[str, RequestRules] = {}
-    cards: dict[str, Card] = {}
-    names: set[str] = set()
+    general = _part(document, "general_settings", dict, faults)
+    settings = _checked(LifecycleSettings, general.get("lifecycle") or {}, "general_settings.lifecycle", faults)
+    found = _Entries(faults)
     for index, entry in enumerate(_part(document, "model_list", list, faults)):
-        if not isinstance(entry, dict):
+        if isinstance(entry, dict):
+            found.read(entry, f"model_list[{index}]", settings)
+        else:
             faults.append(f"model_list[{index}]: is not a mapping")
-            continue
-        name = str(entry.get("model_name") or "")
-        where = f"model_list[{index}] ({name})"
-        info = _part(entry, "model_info", dict, faults, where + ".")
-        found = _rules(where + ".model_info.request_rules", info, faults)
-        if found is not None and rules.setdefault(name, found) != found:
-            faults.append(f"{where}: another entry named {name!r} has other request rules; one set a name")
-        catalogue = _catalogue(where + ".model_info.catalogue", info, faults)
-        section = info.get("lifecycle")
-        if section is None:
-            if catalogue is not None and catalogue.disabled:
-                faults.append(
-                    f"{where}.model_info.catalogue.disabled: is for models with a lifecycle; remove the entry"
-                )
-            continue
-        if not name:
-            faults.append(f"{where}: model_name: is missing")
-        where += ".model_info.lifecycle"
-        try:
-            lifecycle = ModelLifecycle.model_validate(section)
-        except ValidationError as error:
-            faults.extend(_explain(where, ModelLifecycle, error))
-            continue
-        if name in names:
-            faults.append(f"{where}: a second entry named {name!r} has a lifecycle; one engine a name")
-        names.add(name)
-        cards[name] = card_of(name, info, catalogue or Catalogue())
-        if settings is not None:
-            api_base = _from_environment(
-                str(_part(entry, "litellm_params", dict, faults, f"model_list[{index}].").get("api_base") or "")
-            )
-            misfits = list(_misfits(lifecycle, settings, api_base))
-            faults.extend(f"{where}: {misfit}" for misfit in misfits)
-            if not misfits:
-                models[name] = _spec(name, lifecycle, settings, api_base)
-    faults.extend(_shared_names(models))
-    disabled = {name: card.catalogue.disabled for name, card in cards.items() if card.catalogue.disabled}
+    faults.extend(_shared_names(found.models))
+    disabled = {name: card.catalogue.disabled for name, card in found.cards.items() if card.catalogue.disabled}
     if settings is not None:
-        faults.extend(f"general_settings.lifecycle.{fault}" for fault in _cold(settings, models, names, disabled))
+        never_warm = _never_warm(settings, found.models, found.cards, disabled)
+        faults.extend(f"general_settings.lifecycle.{fault}" for fault in never_warm)
     if settings is None or faults:
         raise ConfigError("\n".join(faults))
     return Config(
         settings=settings,
-        models={name: spec for name, spec in models.items() if name not in disabled},
-        rules={name: found for name, found in rules.items() if name not in disabled},
-        cards=cards,
+        models={name: spec for name, spec in found.models.items() if name not in disabled},
+        rules={name: rules for name, rules in found.rules.items() if name not in disabled},
+        cards=found.cards,
         disabled=disabled,
     )
 
 
-def _catalogue(where: str, info: Mapping[str, Any], faults: list[str]) -> Catalogue | None:
-    section = info.get("catalogue")
+class _Entries:
+    """What the entries of `model_list` say. A model whose lifecycle does not go with the settings has a card alone."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.models: dict[str, ModelSpec] = {}
+        self.rules: dict[str, RequestRules] = {}
+        self.cards: dict[str, Card] = {}
+        self._faults = faults
+
+    def read(self, entry: Mapping[str, Any], place: str, settings: LifecycleSettings | None) -> None:
+        """Add one entry. place: where it stands, for the faults. settings: None when they have faults themselves."""
+        name = str(entry.get("model_name") or "")
+        where = f"{place} ({name})"
+        info = _part(entry, "model_info", dict, self._faults, where + ".")
+        self._read_rules(name, info, where)
+        catalogue = Catalogue()
+        if info.get("catalogue") is not None:
+            catalogue = (
+                _checked(Catalogue, info["catalogue"], f"{where}.model_info.catalogue", self._faults) or catalogue
+            )
+        if info.get("lifecycle") is not None:
+            self._read_lifecycle(name, entry, info, catalogue, where, settings)
+        elif catalogue.disabled:
+            self._faults.append(
+                f"{where}.model_info.catalogue.disabled: is for models with a lifecycle; remove the entry"
+            )
+
+    def _read_rules(self, name: str, info: Mapping[str, Any], where: str) -> None:
+        try:
+            rules = rules_of(info)
+        except ValidationError as error:
+            self._faults.extend(_explain(f"{where}.model_info.request_rules", RequestRules, error))
+            return
+        if rules is not None and self.rules.setdefault(name, rules) != rules:
+            self._faults.append(f"{where}: another entry named {name!r} has other request rules; one set a name")
+
+    def _read_lifecycle(
+        self,
+        name: str,
+        entry: Mapping[str, Any],
+        info: Mapping[str, Any],
+        catalogue: Catalogue,
+        where: str,
+        settings: LifecycleSettings | None,
+    ) -> None:
+        if not name:
+            self._faults.append(f"{where}: model_name: is missing")
+        parameters = _part(entry, "litellm_params", dict, self._faults, where + ".")
+        where += ".model_info.lifecycle"
+        lifecycle = _checked(ModelLifecycle, info["lifecycle"], where, self._faults)
+        if lifecycle is None:
+            return
+        if name in self.cards:
+            self._faults.append(f"{where}: a second entry named {name!r} has a lifecycle; one engine a name")
+        self.cards[name] = card_of(name, info, catalogue)
+        if settings is None:
+            return
+        api_base = _from_environment(str(parameters.get("api_base") or ""))
+        misfits = list(_misfits(lifecycle, settings, api_base))
+        self._faults.extend(f"{where}: {misfit}" for misfit in misfits)
+        if not misfits:
+            self.models[name] = _spec(name, lifecycle, settings, api_base)
+
+
+def _checked(kind: type[_Section], section: object, where: str, faults: list[str]) -> _Section | None:
+    """The section as an object of this kind; None, and its faults among the others, when it has any."""
     try:
-        return None if section is None else Catalogue.model_validate(section)
+        return kind.model_validate(section)
     except ValidationError as error:
-        faults.extend(_explain(where, Catalogue, error))
-        return None
-
-
-def _rules(where: str, info: Mapping[str, Any], faults: list[str]) -> RequestRules | None:
-    try:
-        return rules_of(info)
-    except ValidationError as error:
-        faults.extend(_explain(where, RequestRules, error))
-        return None
-
-
-def _settings(document: Mapping[str, Any], faults: list[str]) -> LifecycleSettings | None:
-    general = _part(document, "general_settings", dict, faults)
-    try:
-        return LifecycleSettings.model_validate(general.get("lifecycle") or {})
-    except ValidationError as error:
-        faults.extend(_explain("general_settings.lifecycle", LifecycleSettings, error))
+        faults.extend(_explain(where, kind, error))
         return None
 
 
@@ -278,11 +284,11 @@ def _shared_names(models: Mapping[str, ModelSpec]) -> Iterator[str]:
                 yield f"models {owners[value]!r} and {spec.name!r} have the same {what} {value}"
 
 
-def _cold(
+def _never_warm(
     settings: LifecycleSettings, models: Mapping[str, ModelSpec], names: Collection[str], disabled: Mapping[str, str]
 ) -> Iterator[str]:
     """What keeps a model from ever being kept warm as the settings say. names: of all models with a lifecycle, also
-    those that were read with faults."""
+    those that do not go with the settings."""
     default = settings.default_model
     wished = [(f"preload.{index}", name) for index, name in enumerate(settings.preload)]
     wished += [("default_model", default)] if default is not None else []
@@ -330,14 +336,18 @@ def _explain(where: str, model: type[BaseModel], error: ValidationError) -> Iter
             yield f"{path}: {fault['msg'].removeprefix('Value error, ')}"
 
 
-def _known_keys(model: type[BaseModel]) -> set[str]:
-    keys = set(model.model_fields)
-    if model is LifecycleSettings:
-        parts = (GpuSettings, Cooldown, Scheduling, PageCacheSettings)
-        keys |= {key for part in parts for key in part.model_fields}
-        keys |= {field.alias or name for name, field in Schedule.model_fields.items()}
-    if model is Catalogue:
-        keys |= set(KnownProblem.model_fields) | set(ClientLimits.model_fields)
-    if model is RequestRules:
-        keys |= set(Thinking.model_fields) | set(Parameters.model_fields)
+def _known_keys(section: type[BaseModel]) -> set[str]:
+    """The keys of a section and of all sections inside it."""
+    keys: set[str] = set()
+    for name, field in section.model_fields.items():
+        keys.add(field.alias or name)
+        for inner in _sections_in(field.annotation):
+            keys |= _known_keys(inner)
     return keys
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections_in(part)
