@@ -33,9 +33,8 @@ def prepare_environment(environment: Environment) -> bool:
     os.environ["CONFIG_FILE_PATH"] = str(environment.config.resolve())
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of price lists at every start
     os.environ.setdefault("LITELLM_LOCAL_BLOG_POSTS", "True")  # nor of news, by whoever opens the admin UI
-    os.environ.setdefault(
-        "LITELLM_DISABLE_NO_REDIS_WARNING", "True"
-    )  # we are one process; there are none to agree with
+    # it would ask for a Redis of its own, to agree with other processes; we are one
+    os.environ.setdefault("LITELLM_DISABLE_NO_REDIS_WARNING", "True")
     os.environ.setdefault("LITELLM_LOG", "WARNING")
     return tracing.prepare(os.environ)
 
@@ -123,7 +122,7 @@ def main() -> int:
             logging.getLogger(ours).setLevel(environment.log_level)
         config = configuration.load(environment.config)
     except ConfigError as error:
-        print(f"{error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     traced = prepare_environment(environment)
     logs.capture_prints()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from tenacity import retry, retry_if_exception_type, wait_fixed
+from tenacity import RetryCallState, retry, retry_if_exception_type, wait_fixed
 
 from router import config as configuration
 from router import logs
@@ -45,7 +45,7 @@ async def serve(environment: Environment, config: Config, gauge: MemoryGauge) ->
     page_cache = PageCache(Path(settings.page_cache.socket)) if settings.page_cache.drop_before_start else None
     memory = EngineMemory(gauge, settings.memory_timeout, page_cache)
     controller = Controller(config, store, runtime, probe, memory)
-    await _share_token(store)
+    await share_token(store)
     server = _Server(create_app(Services(config, store, controller, runtime, gauge)), environment.listen)
     acting = asyncio.create_task(controller.run(), name="controller")
     serving = asyncio.create_task(server.serve(), name="api")
@@ -68,9 +68,14 @@ async def serve(environment: Environment, config: Config, gauge: MemoryGauge) ->
             await store.close()
 
 
-@retry(retry=retry_if_exception_type(StoreUnavailable), wait=wait_fixed(0.3))
-async def _share_token(store: FleetStore) -> None:
-    """Return when Redis answers; gateways can call this router from then on."""
+def _log_first_failure(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        log.warning("waiting for Redis: %s", state.outcome.exception())
+
+
+@retry(retry=retry_if_exception_type(StoreUnavailable), wait=wait_fixed(0.3), before_sleep=_log_first_failure)
+async def share_token(store: FleetStore) -> None:
+    """Return when Redis answers, however long that takes; gateways can call this router from then on."""
     await store.api_token()
 
 
@@ -107,7 +112,7 @@ def main() -> int:
         config = configuration.load(environment.config)
         gauge = open_gauges(config.settings.gpus)
     except ConfigError as error:
-        print(f"{error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     asyncio.run(serve(environment, config, gauge))
     return 0
