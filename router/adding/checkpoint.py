@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,19 +56,22 @@ class Checkpoint:
         return _BYTES.get(self.dtype, 2)
 
 
-def read(source: str, config: Mapping[str, Any], weight_bytes: int | None) -> Checkpoint:
+def read(source: str, document: Any, weight_bytes: int | None) -> Checkpoint:
     """From the document in config.json. Raises ConfigError when it describes no model."""
+    config = _section(document)
     architectures = config.get("architectures") or []
     if not isinstance(architectures, list) or not architectures:
         raise ConfigError(f"{source}: config.json names no architecture, so it is no model that an engine can load")
-    language = config.get("text_config") or config.get("llm_config") or config
+    language = _section(config.get("text_config")) or _section(config.get("llm_config")) or config
     dtype = language.get("dtype") or language.get("torch_dtype") or config.get("dtype") or config.get("torch_dtype")
     return Checkpoint(
         source=source,
         architecture=str(architectures[0]),
         context=context_of(language),
         dtype=str(dtype or "bfloat16").removeprefix("torch."),
-        quantization=quantization_of(config.get("quantization_config") or language.get("quantization_config") or {}),
+        quantization=quantization_of(
+            _section(config.get("quantization_config")) or _section(language.get("quantization_config"))
+        ),
         attention=attention_of(language),
         weight_bytes=weight_bytes,
         vision="vision_config" in config or "visual" in config,
@@ -76,17 +80,17 @@ def read(source: str, config: Mapping[str, Any], weight_bytes: int | None) -> Ch
 
 def context_of(config: Mapping[str, Any]) -> int | None:
     """Tokens that the position encoding reaches, its scaling included, as vLLM derives them."""
-    lengths = [value for key in _LENGTHS if isinstance(value := config.get(key), int)]
+    lengths = [value for key in _LENGTHS if (value := _count(config.get(key))) is not None]
     if not lengths:
         return None
-    length: float = min(lengths)
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    kind = rope.get("rope_type") or rope.get("type") or "default"
+    length = min(lengths)
+    rope = _section(config.get("rope_scaling")) or _section(config.get("rope_parameters"))
+    kind = str(rope.get("rope_type") or rope.get("type") or "default")
     factor = rope.get("factor")
-    if kind in _NO_FACTOR or not isinstance(factor, int | float):
-        return int(length)
+    if kind in _NO_FACTOR or not isinstance(factor, int | float) or not 1 <= factor < math.inf:
+        return length
     if kind == "yarn":
-        length = rope.get("original_max_position_embeddings") or length
+        length = _count(rope.get("original_max_position_embeddings")) or length
     return int(length * factor)
 
 
@@ -108,20 +112,30 @@ def quantization_of(section: Mapping[str, Any]) -> str:
 def attention_of(config: Mapping[str, Any]) -> Attention | None:
     """The cached numbers of a token: keys and values of each head (vLLM, `FullAttentionSpec`), or the one compressed
     vector of multi-head latent attention (`MLAAttentionSpec`)."""
-    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
-    if not isinstance(layers, int) or not isinstance(heads, int):
+    layers, heads = _count(config.get("num_hidden_layers")), _count(config.get("num_attention_heads"))
+    if layers is None or heads is None:
         return None
-    latent, hidden = config.get("kv_lora_rank"), config.get("hidden_size")
-    if isinstance(latent, int):
-        return Attention(layers, latent + int(config.get("qk_rope_head_dim") or 0))
-    size = config.get("head_dim") or (hidden // heads if isinstance(hidden, int) else None)
+    latent, hidden = _count(config.get("kv_lora_rank")), _count(config.get("hidden_size"))
+    if latent is not None:
+        return Attention(layers, latent + (_count(config.get("qk_rope_head_dim")) or 0))
+    size = _count(config.get("head_dim")) or (None if hidden is None else hidden // heads)
     if size is None:
         return None
-    values = 2 * int(config.get("num_key_value_heads") or heads) * int(size)
+    values = 2 * (_count(config.get("num_key_value_heads")) or heads) * size
     kinds = config.get("layer_types")
     if not isinstance(kinds, list):
         return Attention(layers, values)
-    window = config.get("sliding_window")
-    sliding = sum(kind == "sliding_attention" for kind in kinds) if isinstance(window, int) else 0
+    window = _count(config.get("sliding_window"))
+    sliding = sum(kind == "sliding_attention" for kind in kinds) if window else 0
     fixed = sum(kind in ("linear_attention", "mamba") for kind in kinds)
     return Attention(len(kinds) - sliding - fixed, values, sliding, window if sliding and window else 0)
+
+
+def _section(value: Any) -> Mapping[str, Any]:
+    """An object of the document; empty when it is something else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: Any) -> int | None:
+    """A whole number from 1 up; None when it is something else. JSON has true and false, which are none."""
+    return value if type(value) is int and value > 0 else None

@@ -21,6 +21,8 @@ from router.quantities import format_size
 
 _GIB = 2**30
 _PUBLIC = re.compile(r"[\w.-]+/[\w.-]+")
+#: A model's name: its container is named after it, and LiteLLM splits and matches names by other signs.
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 #: What an engine is given where nobody says how much, and nothing is known: vLLM's own default.
 _DEFAULT_SHARE = 0.9
 
@@ -72,7 +74,7 @@ def of_checkpoint(found: Checkpoint, choice: Choice, base: Base | None, room: Ro
     context, notes = _context(found, choice, room)
     needed = estimate(found, context)
     share = _share(found.source, needed, choice.utilization, room)
-    name = choice.name or name_of(found.source)
+    name = _name(choice, found.source)
     local = found.source.startswith("/") or not _PUBLIC.fullmatch(found.source)
     source = f"/models/{found.source.rstrip('/').rsplit('/', 1)[-1]}" if local else found.source
     if local:
@@ -130,7 +132,7 @@ def of_running(running: Running, found: Checkpoint | None, choice: Choice, room:
     if share is None:
         share = _share(running.name, needed, None, room) if needed else _DEFAULT_SHARE
     _require_room(running.name, share, room)
-    name = choice.name or name_of((engine.served_names or (running.name,))[0])
+    name = _name(choice, (engine.served_names or (running.name,))[0])
     container = container_of(name)
     if container == running.name:
         container = f"{container}-hearth"  # two of one name there cannot be
@@ -165,6 +167,16 @@ def of_running(running: Running, found: Checkpoint | None, choice: Choice, room:
     )
     notes.append(f"{running.name} itself is left alone: end it before this one starts, both want the GPU.")
     return Plan(addition, needed, share, tuple(notes + _about(addition)))
+
+
+def _name(choice: Choice, source: str) -> str:
+    if choice.name is None:
+        return name_of(source)
+    if not _NAME.fullmatch(choice.name):
+        raise ConfigError(
+            f"--name {choice.name!r}: a model's name has letters of English, digits, and between them . _ - or /"
+        )
+    return choice.name
 
 
 def _context(found: Checkpoint, choice: Choice, room: Room) -> tuple[int, list[str]]:

@@ -68,7 +68,10 @@ def of_repository(repository: str, hub: Hub) -> Checkpoint:
         if not configs:
             raise ConfigError(f"{repository} has no config.json, so nothing is known of it")
         where = download(replace(snapshot, files=configs), Path(name), hub, lambda _: None)
-        config = json.loads((where / _CONFIG).read_text(encoding="utf-8"))
+        try:
+            config = json.loads((where / _CONFIG).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{repository}: its config.json cannot be read: {error}") from error
     return checkpoint.read(repository, config, weight_bytes({file.name: file.size for file in snapshot.files}))
 
 

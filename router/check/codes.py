@@ -217,9 +217,9 @@ GROUPS: dict[str, tuple[Code, ...]] = {
         Code(
             "image-entrypoint",
             _E,
-            "The command does not go with what the image starts by itself: `serve` needs `vllm` there, and "
-            "`vllm serve` must not have it.",
-            "Correct the command, or clear `entrypoint`; engine-flags.yaml lists the images that start vllm.",
+            "The command does not go with the image: `serve` needs one that starts `vllm` by itself, `vllm serve` one "
+            "that does not, and the engine must be in it.",
+            "Correct the command, or clear `entrypoint`; engine-flags.yaml says what is known of images.",
         ),
         Code("image-missing", _E, "A service has neither an image nor a build.", "Give it one."),
         Code(

@@ -46,13 +46,15 @@ class Reference:
 class ImageFacts(BaseModel):
     """One image. flags: by option, why vLLM's parser of today need not know it.
 
-    entrypoint: vllm where the image starts that by itself, so that commands begin with `serve`.
+    entrypoint: vllm where the image starts that by itself, so that commands begin with `serve`. engine: the only one
+    that is in the image.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     flags: dict[str, str] = {}
     entrypoint: Literal["vllm"] | None = None
+    engine: Literal["vllm", "sglang"] | None = None
 
 
 class EngineFacts(BaseModel):
@@ -67,7 +69,11 @@ class EngineFacts(BaseModel):
         """What is known of an image, its tag's facts on top of those for all its tags."""
         known = [facts for name in Reference.parse(image or "").names if (facts := self.images.get(name))]
         flags = {name: why for facts in known for name, why in facts.flags.items()}
-        return ImageFacts(flags=flags, entrypoint=next((one.entrypoint for one in known if one.entrypoint), None))
+        return ImageFacts(
+            flags=flags,
+            entrypoint=next((one.entrypoint for one in known if one.entrypoint), None),
+            engine=next((one.engine for one in known if one.engine), None),
+        )
 
 
 def read_facts(path: Path) -> EngineFacts:

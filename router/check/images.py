@@ -7,6 +7,7 @@ from pathlib import Path
 
 from router.check.codes import found
 from router.check.compose_service import Service
+from router.check.engine_command import find
 from router.check.findings import Finding
 from router.check.image_facts import Reference
 from router.check.subject import BUILT, PULLED, Subject
@@ -32,6 +33,11 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _entrypoint(subject: Subject, service: Service) -> Iterator[Finding]:
     command = service.command
+    has = subject.facts.of(service.image).engine
+    if has is not None and (started := find(service.entrypoint, command)) and started.kind.name != has:
+        said = f"{service.name}: {service.image} has {has}, and the command starts {started.kind.name}"
+        yield found("image-entrypoint", service.at("command"), said)
+        return
     if service.entrypoint is not None or service.image is None or service.build is not None:
         return
     starts = subject.facts.of(service.image).entrypoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -90,9 +91,25 @@ def test_models_with_eyes_keep_their_language_below() -> None:
     assert found.attention == read("x", LLAMA_3_8B, 1).attention
 
 
-def test_what_is_no_model_is_refused() -> None:
+@pytest.mark.parametrize("document", [{"max_position_embeddings": 1}, {"architectures": "Llama"}, [1], "x", None])
+def test_what_is_no_model_is_refused(document: Any) -> None:
     with pytest.raises(ConfigError, match="no architecture"):
-        read("x", {"max_position_embeddings": 1}, 1)
+        read("x", document, 1)
+
+
+@given(
+    st.sampled_from([*DEEPSEEK_V3, "text_config", "rope_parameters", "head_dim", "layer_types", "sliding_window"]),
+    st.sampled_from([None, True, -1, 0, "x", "", [], {}, [1], {"a": 1}, float("inf"), float("nan"), 1.5, [None]]),
+    st.sampled_from(["", "rope_scaling", "quantization_config"]),
+)
+def test_nonsense_in_a_config_is_as_if_it_were_not_there(key: str, value: Any, section: str) -> None:
+    """Somebody else wrote the file: either there is an estimate, or too little is known for one."""
+    config = {**DEEPSEEK_V3, section: {**DEEPSEEK_V3.get(section, {}), key: value}} if section else DEEPSEEK_V3
+    with contextlib.suppress(ConfigError):
+        found = read("x", {**config, key: value}, GIB)
+        assert found.context is None or found.context > 0
+        needed = estimate(found, found.context or 1)
+        assert needed is None or needed.cache > 0
 
 
 def test_too_little_known_is_no_estimate() -> None:

@@ -132,6 +132,7 @@ CASES = [
     Case("image-missing", COMPOSE, "    image: example/router:1.0\n", ""),
     Case("image-entrypoint", SERVICES, "- vllm\n      - serve", "- serve", (SERVICES, "command:\n      - serve")),
     Case("image-entrypoint", FACTS, "flags: {", "entrypoint: vllm\n    flags: {", (SERVICES, "command")),
+    Case("image-entrypoint", FACTS, "flags: {", "engine: sglang\n    flags: {", (SERVICES, "command")),
     Case("image-unpinned", COMPOSE, "router:1.0", "router", (COMPOSE, "image: example/router")),
     Case("image-unpinned", COMPOSE, "router:1.0", "router:latest", (COMPOSE, "router:latest")),
     Case("image-unpinned", SERVICES, f"example/sglang:0.5@{DIGEST}", "example:5000/sglang",
