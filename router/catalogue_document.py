@@ -95,7 +95,14 @@ differ:
 - Patches are part of the images, where one that does not fit ends the build; nothing is patched at the start of a
   container. The reasoning parser of Nemotron comes with vLLM now (`nemotron_v3`).
 - Request logging is off by `--no-enable-log-requests` everywhere: newer engines end at the older flag, and some
-  models had neither.
+  models had neither. `--disable-log-stats`, which some lacked too, is in all of vLLM's commands.
+- GPT-OSS engines read their tokenizers from the volume of the weights (`hearth fetch tokenizers`); they were copied by
+  hand into the images.
+- The images of disabled models are pinned by digest like the others.
+- A `reasoning_effort` that an engine does not know, such as `minimal`, ended the request there, after the model had
+  been started for it. GPT-OSS gets the nearest of the three that it knows, and all others that think are only switched.
+- How requests are fitted to a model is in its `request_rules`. It was in lists of names within the code; and where a
+  name had `llama` in it, instructions were added to prompts and to the descriptions of tools, which nothing does now.
 - `gpt-oss-20b` had no `--reasoning-parser`, and `gpt-oss-120b` on the same image `openai_gptoss`, which vLLM also takes
   by itself for this architecture, since some release. Both say it now.
 - `gpt-oss-20b` and `qwen-math` count as unhealthy after 30 minutes without an answer, like the others, and not after

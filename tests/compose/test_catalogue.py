@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from composition import ROOT, Composition, reason_without_compose
 
+from plugins.request_rules import thinking
+from plugins.request_rules.request import Request, Shape
 from router.catalogue import Status, Task
 from router.config import Config, load, read_yaml
+from router.request_rules import Effort
 from router.settings import Role
 
 pytestmark = pytest.mark.compose
@@ -196,6 +199,10 @@ def test_rules_follow_what_a_model_can_do(config: Config) -> None:
         assert (rules.tools == "strip") == (card.tools is False), name
         assert (rules.context_length, rules.max_output_tokens) == (card.context, card.output), name
         assert rules.thinking is None or card.reasoning, name
+        if card.reasoning and name in config.models:
+            for effort in get_args(Effort):  # one that the engine does not know ends the request, after a start
+                sent = thinking.apply(Request(Shape.CHAT, {"reasoning_effort": effort}), rules).data
+                assert sent.get("reasoning_effort") in (None, "low", "medium", "high"), f"{name}: {effort}"
     quiet = {name for name, rules in config.rules.items() if rules.thinking and rules.thinking.default is False}
     assert len(quiet) == 9
     assert sum(rules.tools == "force" for rules in config.rules.values()) == 3

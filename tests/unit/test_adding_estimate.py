@@ -104,7 +104,8 @@ def test_what_is_no_model_is_refused(document: Any) -> None:
 )
 def test_nonsense_in_a_config_is_as_if_it_were_not_there(key: str, value: Any, section: str) -> None:
     """Somebody else wrote the file: either there is an estimate, or too little is known for one."""
-    config = {**DEEPSEEK_V3, section: {**DEEPSEEK_V3.get(section, {}), key: value}} if section else DEEPSEEK_V3
+    whole: dict[str, Any] = DEEPSEEK_V3
+    config = {**whole, section: {**whole.get(section, {}), key: value}} if section else whole
     with contextlib.suppress(ConfigError):
         found = read("x", {**config, key: value}, GIB)
         assert found.context is None or found.context > 0
