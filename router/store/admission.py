@@ -194,18 +194,23 @@ class Admission:
                     f"Model {model!r} is {phase} and this request does not wait. Ask again, or allow a wait.",
                     **standing(ticket, here),
                 )
-            case ["full", whose, count]:
-                here = await self.place(ticket)
+            case ["full", whose, count, *lines]:
                 who = f"for model {model!r}" if whose == "model" else "with this key"
+                told = standing(ticket, await self.place(ticket))
+                # what the key waits for may be other models, and there is no place before one of those is served
+                told["retry_after"] = min([(await self._place(ticket.id, line)).retry_after for line in lines])
                 return LineFull(
                     f"{count} requests wait {who} already, which is the limit. Ask again when some of them are done.",
-                    **standing(ticket, here),
+                    **told,
                 )
         raise StoreUnavailable(f"unexpected answer from the store: {answer!r}")
 
     async def place(self, ticket: Ticket) -> Place:
         """Where the ticket stands now. Raises StoreUnavailable."""
-        phase, *numbers = await self._scripts.run("place", ticket.id, ticket.model)
+        return await self._place(ticket.id, ticket.model)
+
+    async def _place(self, request: str, model: str) -> Place:
+        phase, *numbers = await self._scripts.run("place", request, model)
         position, expected, at_most = map(int, numbers)
         return Place(
             str(phase),

@@ -204,6 +204,17 @@ async def test_the_places_of_a_caller_are_limited(place: Place) -> None:
     await place.waiting(2)
 
 
+async def test_a_key_at_its_limit_is_told_when_one_of_its_places_is_free(place: Place) -> None:
+    await place.move(Phase.DRAINING)
+    place.ask("ada")
+    await place.waiting(1)
+    await place.store.set_fields("m", {"expected_in": 41_000})
+    await place.store.set_fields("other", {"expected_in": 3_000})
+    with pytest.raises(LineFull) as refused:
+        await place.gateway.acquire(Ticket("other", caller="ada"), limit=None, bound=LONG, limits=LineLimits(caller=1))
+    assert (refused.value.expected_seconds, refused.value.retry_after) == (3.0, 41.0)
+
+
 async def test_a_limit_of_parallel_requests_is_kept_by_both_sides(place: Place) -> None:
     limits = LineLimits(parallel=2)
     first, second = place.ask(limits=limits), place.ask(limits=limits)

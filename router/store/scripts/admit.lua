@@ -1,8 +1,8 @@
 -- A lease when the model is ready, else a place in the line.
 -- ARGV: prefix, id, model, worker, entry (JSON), longest wait (ms), router grace (ms), the worker's generation, caller,
 --   then limits, 0 for none: requests in flight on this model, the model's line, the caller's places in the line
--- Returns {verdict, ...}: go | lost | cooling, ms, error, log | away, reason | busy, phase, place | full, whose, limit |
---   wait, place
+-- Returns {verdict, ...}: go | lost | cooling, ms, error, log | away, reason | busy, phase, place |
+--   full, whose, limit, the models whose line has to become shorter first... | wait, place
 local id, model, worker, entry, caller = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[9]
 local parallel = tonumber(ARGV[10])
 local now = now_ms()
@@ -43,7 +43,7 @@ if not rank then
   for _, full in ipairs({{'model', queued, ARGV[11]}, {'caller', mine, ARGV[12]}}) do
     if tonumber(full[3]) > 0 and full[2] >= tonumber(full[3]) then
       count_refusal(model, 'line_full')
-      return {'full', full[1], full[3]}
+      return {'full', full[1], full[3], unpack(full[1] == 'model' and {model} or lines_of(caller))}
     end
   end
   join(now, id, entry, model, caller, now)

@@ -60,6 +60,17 @@ local function count_line(by, name, change)
   if redis.call('HINCRBY', key, name, change) <= 0 then redis.call('HDEL', key, name) end
 end
 
+-- The models in whose line a caller has a place.
+local function lines_of(caller)
+  local found = {}
+  for _, model in ipairs(redis.call('HKEYS', P .. 'line:models')) do
+    local known = redis.call('HGET', P .. 'callers:' .. model, caller) or '0|0|'
+    local open, running = string.match(known, '^(%d+)|(%d+)|')
+    if tonumber(open) > tonumber(running) then found[#found + 1] = model end
+  end
+  return found
+end
+
 -- The line: one sorted set for the places, one hash for the requests, and how many each model and caller has there.
 local function join(joined, id, entry, model, caller, now)
   if redis.call('ZADD', P .. 'line', 'NX', joined, id) == 0 then return false end
