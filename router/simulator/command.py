@@ -7,11 +7,12 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from router import config as configuration
@@ -80,11 +81,8 @@ def run(options: Options, ask: Callable[[], Knowledge], out: Console, err: Conso
         notes: list[str] = []
         fleet, sessions = _prepare(options, ask, notes)
         runs = _simulate(fleet, sessions, names, err)
-        if options.plot is not None:
-            timeline.draw([(name, each) for name, each in zip(names, runs, strict=True)], fleet, options.plot)
     except OSError as error:
-        _say(err, f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        return 2
+        return _os_fault(err, error)
     except ConfigError as error:
         first, *more = str(error).splitlines()
         where = "" if first.startswith(str(options.config)) else f"{options.config}: "
@@ -100,7 +98,17 @@ def run(options: Options, ask: Callable[[], Knowledge], out: Console, err: Conso
         out.print(_table([each.outcome for each in runs]))
     for note in notes:
         _say(err if options.json else out, note)
+    try:  # last, so that what was computed is not lost with it
+        if options.plot is not None:
+            timeline.draw([(name, each) for name, each in zip(names, runs, strict=True)], fleet, options.plot)
+    except OSError as error:
+        return _os_fault(err, error)
     return 0
+
+
+def _os_fault(err: Console, error: OSError) -> int:
+    _say(err, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return 2
 
 
 def _policies(asked: Sequence[str]) -> list[str]:
@@ -195,12 +203,13 @@ def _simulate(fleet: Fleet, sessions: Sequence[Session], names: Sequence[str], e
     total = sum(len(session.steps) for session in sessions)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
     runs: list[Run] = []
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    progress = Progress(*columns, console=err, transient=True)
+    with progress if err.is_terminal else nullcontext():  # elsewhere even an empty one would print a line
         for name in names:
             task = progress.add_task(name, total=total)
 
-            def watch(ended: int, task: object = task) -> None:
-                progress.update(task, completed=ended)  # type: ignore[arg-type]
+            def watch(ended: int, task: TaskID = task) -> None:
+                progress.update(task, completed=ended)
 
             runs.append(simulate(fleet, sessions, POLICIES[name](fleet), watch=watch))
             progress.update(task, completed=total)

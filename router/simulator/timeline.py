@@ -55,6 +55,8 @@ def require(path: Path) -> None:
         raise PlotUnavailable("--plot needs matplotlib; install it with: pip install 'hearth[plot]'")
     if not path.absolute().parent.is_dir():
         raise PlotUnavailable(f"--plot: {path.absolute().parent} is not a directory")
+    if path.is_dir():
+        raise PlotUnavailable(f"--plot: {path} is a directory; name a file")
 
 
 def draw(runs: Sequence[tuple[str, Run]], fleet: Fleet, path: Path) -> None:

@@ -48,6 +48,7 @@ def simulate(*arguments: str, text: str = "") -> Result:
 def numbers(*arguments: str, text: str = "") -> list[dict[str, Any]]:
     done = simulate("--json", *arguments, text=text)
     assert done.exit_code == 0, done.output
+    assert all(done.stderr.splitlines()), "no empty lines"
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -161,6 +162,13 @@ def test_plot_is_a_png_that_grows_with_the_policies(directory: Path, policies: t
     assert height > 150 * len(policies)
 
 
+def test_numbers_are_not_lost_with_a_plot_that_cannot_be_written() -> None:
+    done = simulate("--json", *SESSIONS, "--plot", "/dev/full")
+    assert done.exit_code == 2
+    assert [each["policy"] for each in json.loads(done.stdout)] == list(POLICIES)
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_plot_without_matplotlib_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
@@ -181,6 +189,7 @@ RATE = ("--sessions-per-hour", "4")
         ((*SESSIONS, "--policy", "running-frist"), "no policy 'running-frist'; did you mean 'running-first'?"),
         ((*SESSIONS, "--policy", "zzz"), "no policy 'zzz'; there are: hearth, running-first, strict-fifo, refuse"),
         ((*SESSIONS, "--plot", "nowhere/a.png"), "nowhere is not a directory"),
+        ((*SESSIONS, "--plot", "."), "--plot: . is a directory"),
         (("--models", "models.yaml", *RATE, "--hours", "1e-9"), "Nobody asks for anything in this time"),
         (("--models", "none.yaml", *RATE), "none.yaml: No such file or directory"),
         (("--models", ".", *RATE), ".: Is a directory"),
