@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from router.config import ModelSpec
 from router.scheduling import costs
+from router.scheduling.groups import competing
 from router.scheduling.policy import Policy
 from router.scheduling.turns import patience
 from router.store.state import ModelState
@@ -48,7 +49,8 @@ def bound(
     """The longest wait for each model (s): the patience with every competitor in need, then the residency that is under
     way when that has passed, then one of each competitor whose request is older, then its own load."""
     result: dict[str, float] = {}
-    for group in competitors(specs):
+    for members in competing(specs.values()):
+        group = [spec.name for spec in members]
         overhead = sum(costs.load(models[name]) + costs.unload(models[name]) for name in group)
         residencies = {name: limits[name].residency(policy) for name in group}
         whole = sum(residencies.values())
@@ -57,19 +59,3 @@ def bound(
                 patience(policy, overhead) + max(residencies.values()) + (whole - residencies[name]) + limits[name].load
             )
     return result
-
-
-def competitors(specs: Mapping[str, ModelSpec]) -> list[list[str]]:
-    """The models in groups that share no GPU, also not through others."""
-    groups: list[tuple[set[str], list[str]]] = []
-    for name, spec in specs.items():
-        gpus, names = set(spec.gpus), [name]
-        apart: list[tuple[set[str], list[str]]] = []
-        for group in groups:
-            if group[0].isdisjoint(gpus):
-                apart.append(group)
-            else:
-                gpus |= group[0]
-                names += group[1]
-        groups = [*apart, (gpus, names)]
-    return [names for _, names in groups]

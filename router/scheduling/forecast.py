@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router.scheduling import costs
-from router.scheduling.bound import Limits, competitors, learned_limits
+from router.scheduling.bound import Limits, learned_limits
 from router.scheduling.decision import HOLDING, Snapshot
 from router.scheduling.fairness import latest, standing
 from router.scheduling.fit import fits
 from router.scheduling.gate import stay
+from router.scheduling.groups import competing
 from router.scheduling.turns import Claim, claims, patience, ranked
 from router.store.state import Phase, Waiting
 
@@ -106,7 +107,8 @@ def _at_most(
     newest = {name: latest(requests, specs[name].priority, policy.aging) for name, requests in waiting.items()}
     newcomers: dict[str, float] = {}
     line: dict[str, float] = {}
-    for group in competitors(specs):
+    for members in competing(specs.values()):
+        group = [spec.name for spec in members]
         within = patience(
             policy, sum(costs.load(state.models[name]) + costs.unload(state.models[name]) for name in group)
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from router.scheduling import costs
 from router.scheduling.decision import RUNNING, Snapshot
 from router.scheduling.fairness import standing
+from router.scheduling.groups import competing
 from router.scheduling.policy import Policy
 from router.settings import Role
 from router.store.state import Phase, Waiting
@@ -132,18 +133,7 @@ def _rank_group(snapshot: Snapshot, group: Sequence[Claim]) -> tuple[list[str], 
 
 def _competing(waiting: Sequence[Claim]) -> list[list[Claim]]:
     """The claims in groups that share no GPU, each oldest first; the group with the oldest first."""
-    groups: list[tuple[set[str], list[Claim]]] = []
-    for claim in waiting:
-        gpus, members = set(claim.gpus), [claim]
-        apart: list[tuple[set[str], list[Claim]]] = []
-        for group in groups:
-            if group[0].isdisjoint(gpus):
-                apart.append(group)
-            else:
-                gpus |= group[0]
-                members += group[1]
-        groups = [*apart, (gpus, sorted(members, key=_age))]
-    return [members for _, members in sorted(groups, key=lambda group: _age(group[1][0]))]
+    return sorted((sorted(group, key=_age) for group in competing(waiting)), key=lambda group: _age(group[0]))
 
 
 def _age(claim: Claim) -> tuple[float, str]:
