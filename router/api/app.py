@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Annotated
@@ -11,24 +10,23 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, R
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from router.api import keys
-from router.api.access import AdminHere, Caller, CallerHere, Services, ServicesHere, caller_here
+from router.api.access import AdminHere, CallerHere, Services, ServicesHere, caller_here
 from router.api.dashboard import stream_routes
 from router.api.feed import Feed
+from router.api.frames import NOTHING_NEW, frame, in_seconds
 from router.api.prometheus import prometheus_routes
 from router.api.views import (
     ActionView,
     CatalogueView,
     ModelsView,
-    ModelView,
     RequestsView,
     ended_request_view,
     gpu_views,
-    model_view,
+    model_views,
     request_views,
 )
 from router.errors import EngineError, RuntimeUnavailable, StoreUnavailable
 from router.memory.gauge import free_now
-from router.scheduler import Outlook, Wish, warm
 from router.store.connection import ANSWER_TIMEOUT
 from router.store.state import FleetState, Phase
 
@@ -99,13 +97,12 @@ async def list_models(services: ServicesHere, caller: CallerHere) -> ModelsView:
     """Every model with a lifecycle."""
     state = await _state(services)
     outlook = services.controller.outlook(state)
-    wishes = warm(services.config.settings, services.config.models, state).wishes
     return ModelsView(
         now=state.now,
         trouble=services.controller.trouble,
         acting=services.controller.lock.may_act,
         gpus=gpu_views(services.config, state, await free_now(services.gauge, services.config.settings.gpus)),
-        models=[_view(services, state, name, outlook, wishes.get(name), caller) for name in services.config.models],
+        models=model_views(services.config, state, outlook, admin=caller.admin),
     )
 
 
@@ -170,7 +167,7 @@ async def stream_events(
             quiet = 0 if events else quiet + 1
             if quiet >= _KEEPALIVE_ROUNDS:
                 quiet = 0
-                yield ": nothing new\n\n"
+                yield NOTHING_NEW
 
     return StreamingResponse(frames(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -235,18 +232,9 @@ async def act(
 
 
 def _frame(event: dict[str, str]) -> str:
-    body = {key: value for key, value in event.items() if key != "id"}
-    body["at"] = float(body.get("at", 0)) / 1000  # type: ignore[assignment]
-    return f"id: {event['id']}\nevent: {event.get('event', '')}\ndata: {json.dumps(body)}\n\n"
+    body = in_seconds({key: value for key, value in event.items() if key != "id"})
+    return frame(event.get("event", ""), body, event["id"])
 
 
 async def _state(services: Services) -> FleetState:
     return await services.store.snapshot(list(services.config.models))
-
-
-def _view(
-    services: Services, state: FleetState, name: str, outlook: Outlook, wish: Wish | None, caller: Caller
-) -> ModelView:
-    waiting = sum(request.model == name for request in state.line)
-    spec, model = services.config.models[name], state.models[name]
-    return model_view(spec, model, waiting, outlook, wish, state.now, admin=caller.admin)

@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
 from router.api.access import Caller, CallerHere, ServicesHere, caller_here
 from router.api.feed import Feed, Picture
+from router.api.frames import NOTHING_NEW, frame, in_seconds
 from router.store.fleet import FleetStore
 
 _PAGE = Path(__file__).parents[1] / "dashboard"
@@ -72,19 +73,19 @@ def stream_routes(feed: Feed) -> APIRouter:
         `away`: why there is no state now. `again`: the stream ends, and another may be asked for."""
 
         async def frames() -> AsyncIterator[str]:
-            yield _frame("hello", {"admin": caller.admin})
+            yield frame("hello", {"admin": caller.admin})
             looker = _Looker(caller, services.store, last_event_id)
             async with feed.looking():
                 number, end = 0, time.monotonic() + LIFE
                 while time.monotonic() < end and not await request.is_disconnected():
                     picture = await feed.newer(number, KEEPALIVE)
                     if picture is None:
-                        yield ": nothing new\n\n"
+                        yield NOTHING_NEW
                         continue
                     number = picture.number
-                    async for frame in looker.frames(picture):
-                        yield frame
-                yield _frame("again", {})
+                    async for each in looker.frames(picture):
+                        yield each
+                yield frame("again", {})
 
         return StreamingResponse(frames(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -114,12 +115,12 @@ class _Looker:
         """What is new in this picture."""
         if picture.away:
             if self._is_news("away", picture.away):
-                yield _frame("away", {"detail": picture.away})
+                yield frame("away", {"detail": picture.away})
             return
         self._told.pop("away", None)
         # the events first: what they tell of has led to the state
         for event in await self._events(picture):
-            yield f"id: {event['id']}\n" + _frame("happened", _readable(event))
+            yield frame("happened", in_seconds(event), event["id"])
         parts = self._parts(picture)
         if parts:
             yield f'event: state\ndata: {{"now": {picture.now}, {", ".join(parts)}}}\n\n'
@@ -162,11 +163,3 @@ class _Looker:
             return False
         self._told[what] = text
         return True
-
-
-def _readable(event: dict[str, str]) -> dict[str, Any]:
-    return {**event, "at": float(event.get("at", 0)) / 1000}
-
-
-def _frame(event: str, data: dict[str, Any]) -> str:
-    return f"event: {event}\ndata: {json.dumps(data)}\n\n"

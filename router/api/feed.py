@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.api.access import Caller, Services
-from router.api.views import ModelView, gpu_views, model_view
+from router.api.views import gpu_views, model_views
 from router.errors import StoreUnavailable
 from router.memory.gauge import free_now
-from router.scheduler import Outlook, warm
 from router.store.connection import ANSWER_TIMEOUT
-from router.store.state import FleetState, Lease, Waiting
+from router.store.state import Lease, Waiting
 
 #: Seconds between two readings: at least, and at most when nothing is heard.
 SHORTEST = 0.1
@@ -148,7 +147,7 @@ class Feed:
         leases = await services.store.leases(config.models)
         outlook = controller.outlook(state)
         expected = {name: None if seconds is None else round(seconds) for name, seconds in outlook.expected.items()}
-        views = _model_views(services, state, outlook)
+        views = {view.name: view for view in model_views(config, state, outlook, admin=True)}
         free = await free_now(services.gauge, config.settings.gpus)
         return Picture(
             number=self._picture.number + 1,
@@ -169,15 +168,3 @@ class Feed:
             at_most={name: round(seconds) for name, seconds in outlook.waiting_at_most.items()},
             last_event=last_event,
         )
-
-
-def _model_views(services: Services, state: FleetState, outlook: Outlook) -> dict[str, ModelView]:
-    waiting = dict.fromkeys(state.models, 0)
-    for request in state.line:
-        if request.model in waiting:
-            waiting[request.model] += 1
-    wishes = warm(services.config.settings, services.config.models, state).wishes
-    return {
-        name: model_view(spec, state.models[name], waiting[name], outlook, wishes.get(name), state.now, admin=True)
-        for name, spec in services.config.models.items()
-    }

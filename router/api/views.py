@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
@@ -9,7 +10,7 @@ from pydantic import BaseModel, Field
 from router.catalogue import Card
 from router.config import Config, ModelSpec
 from router.memory.usage import Declaration, declaration
-from router.scheduler import Outlook, Wish
+from router.scheduler import Outlook, Wish, warm
 from router.store.state import EndedRequest, FleetState, Lease, ModelState, Phase, Waiting
 
 
@@ -119,6 +120,16 @@ class ActionView(BaseModel):
     model: str
     action: str
     message: str
+
+
+def model_views(config: Config, state: FleetState, outlook: Outlook, *, admin: bool) -> list[ModelView]:
+    """Every model in the configuration's order; the engines' log lines only for an admin."""
+    waiting = Counter(request.model for request in state.line)
+    wishes = warm(config.settings, config.models, state).wishes
+    return [
+        model_view(spec, state.models[name], waiting[name], outlook, wishes.get(name), state.now, admin=admin)
+        for name, spec in config.models.items()
+    ]
 
 
 def model_view(
