@@ -39,6 +39,7 @@ class Dashboard {
     this.state = { models: {}, logs: {}, gpus: [], requests: { running: 0, waiting: 0, rows: [] }, status: {} };
     this.admin = false;
     this.offset = 0; // of the server's clock, in seconds
+    this.try.allow(null);
     this.events.clear();
     this.timeline.clear();
   }
@@ -89,6 +90,15 @@ class Dashboard {
       setHidden(byId("forget"), false);
       setHidden(byId("board"), false);
       byId("main").focus({ preventScroll: true });
+    }
+    this.learnModels();
+  }
+
+  async learnModels() {
+    try {
+      this.try.allow((await (await this.ask("GET", "../v1/models")).json()).data.map((model) => model.id));
+    } catch {
+      this.try.allow(null); // all are offered then, and the server refuses those that it must
     }
   }
 

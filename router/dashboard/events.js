@@ -14,9 +14,10 @@ export class Events {
   }
 
   add(event) {
-    const what = event.event.replaceAll("-", " ") + (event.detail ? `: ${event.detail}` : "");
-    this.rows.prepend(element("tr", ["failed", "died"].includes(event.event) ? { class: "bad" } : {},
-      element("td", {}, clock(event.at)), element("td", {}, event.model || "–"), element("td", {}, what)));
+    const name = event.event.replace(/^asked-/, "asked to ").replaceAll("-", " ");
+    const texts = [clock(event.at), event.model || "–", name + (event.detail ? `: ${event.detail}` : "")];
+    this.rows.prepend(element("tr", { role: "row", class: ["failed", "died"].includes(event.event) && "bad" },
+      ...texts.map((text) => element("td", { role: "cell" }, text))));
     while (this.rows.children.length > MOST) this.rows.lastElementChild.remove();
   }
 }

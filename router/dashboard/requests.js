@@ -22,9 +22,9 @@ export class Requests {
 class Row {
   constructor(id, cancel) {
     this.cells = ["place", "model", "key", "so-far", "expected"].map((name, index) =>
-      element("td", index > 2 ? { class: "number" } : {}));
+      element("td", index > 2 ? { role: "cell", class: "number" } : { role: "cell" }));
     this.button = element("button", { type: "button", click: () => this.cancel(id, cancel) }, "Cancel");
-    this.root = element("tr", {}, ...this.cells, element("td", {}, this.button));
+    this.root = element("tr", { role: "row" }, ...this.cells, element("td", { role: "cell" }, this.button));
   }
 
   // The button keeps the focus until the row goes, so it is not disabled.

@@ -7,6 +7,7 @@ export class Try {
   constructor(key) {
     this.key = key; // a function
     this.names = "";
+    this.allowed = null;
     byId("try").addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -14,8 +15,14 @@ export class Try {
     byId("try-stop").addEventListener("click", () => this.abort?.abort());
   }
 
+  // names: what the key may use; null while nobody has said so
+  allow(names) {
+    this.allowed = names && new Set(names);
+  }
+
   offer(models) {
-    const names = models.map((model) => model.name).filter((name) => !name.includes("*"));
+    const names = models.map((model) => model.name)
+      .filter((name) => !name.includes("*") && (!this.allowed || this.allowed.has(name)));
     if (names.join("\n") === this.names) return;
     this.names = names.join("\n");
     const select = byId("try-model"), chosen = select.value;
@@ -29,7 +36,7 @@ export class Try {
     const answer = byId("try-answer"), began = performance.now();
     setText(byId("try-fault"), "");
     answer.replaceChildren();
-    setHidden(answer, false);
+    setHidden(answer, true);
     this.busy(true);
     this.say("Sent; waiting for the model");
     try {
@@ -66,6 +73,7 @@ export class Try {
       const delta = said.choices?.[0]?.delta ?? {};
       if (delta.content) {
         this.say("Answering");
+        setHidden(answer, false);
         answer.append(delta.content);
       } else if (delta.reasoning_content) {
         this.say("Thinking");

@@ -70,6 +70,12 @@ class Dashboard:
         await self.button(name).focus()
         await self.page.keyboard.press("Enter")
 
+    async def send(self, model: str, prompt: str) -> None:
+        """Try a model."""
+        await self.page.get_by_label("Model", exact=True).select_option(model)
+        await self.page.get_by_label("Prompt", exact=True).fill(prompt)
+        await self.press("Send")
+
     async def accessibility_faults(self, axe: str) -> list[dict[str, Any]]:
         """axe-core's findings that are serious or worse. axe: its source."""
         await self.page.evaluate(axe)  # what the developer's console runs is not bound by the page's own policy

@@ -93,7 +93,7 @@ async def test_an_admin_wakes_pins_and_puts_to_sleep_with_the_keyboard(dashboard
     await dashboard.press("Sleep beta")
     await dashboard.until_phase("beta", "asleep")
     await expect(dashboard.page.get_by_role("img", name=re.compile("^beta: .*ready from .* to "))).to_be_visible()
-    assert "asked sleep" in await dashboard.region("Events").inner_text()
+    assert "asked to sleep" in await dashboard.region("Events").inner_text()
 
 
 async def test_a_long_line_is_shown_in_part_and_counted(dashboard: Dashboard, hearth: Observer, held: str) -> None:
@@ -177,7 +177,7 @@ async def test_another_key_sees_and_cancels_its_own_requests_only(
 
 
 async def test_a_failure_is_shown_with_its_log(dashboard: Dashboard, hearth: Observer) -> None:
-    hearth.stack.set_options("faulty", "--fault crash-at-start")
+    hearth.stack.set_options("faulty", "--fault exit-while-loading=3")
     await dashboard.connect(MASTER_KEY)
     await dashboard.press("Wake faulty")
     await dashboard.until_phase("faulty", "failed")
@@ -188,6 +188,13 @@ async def test_a_failure_is_shown_with_its_log(dashboard: Dashboard, hearth: Obs
     await dashboard.page.keyboard.press("Enter")
     await expect(failure.locator("pre")).to_be_visible()
     await expect(failure.locator("pre")).not_to_be_empty()
+    await dashboard.send("faulty", "hi there")
+    fault = dashboard.page.locator("#try-fault")
+    await expect(fault).to_contain_text("The engine's last lines:")
+    assert "\n" in await fault.inner_text(), "a log is shown in lines"
+    await expect(dashboard.page.locator("#try-answer")).not_to_be_visible()
+    assert [each for each in dashboard.faults if "503" not in each] == []
+    dashboard.faults.clear()  # Chromium notes every answer of 503
 
 
 async def test_a_lost_connection_is_told_and_taken_up_again(dashboard: Dashboard, hearth: Observer) -> None:
@@ -213,12 +220,17 @@ async def test_a_model_is_tried_with_the_wait_shown(dashboard: Dashboard, hearth
     await hearth.sleep("alpha")
     hearth.stack.set_options("alpha", "--load-seconds 2")
     await dashboard.connect(MASTER_KEY)
-    await dashboard.page.get_by_label("Model", exact=True).select_option("alpha")
-    await dashboard.page.get_by_label("Prompt", exact=True).fill("hi there")
-    await dashboard.press("Send")
+    await dashboard.send("alpha", "hi there")
     await expect(dashboard.page.locator("#try-state")).to_contain_text("alpha is starting")
     await expect(dashboard.page.locator("#try-state")).to_contain_text("Done in")
     assert await dashboard.page.get_by_role("region", name="Answer").inner_text()
+
+
+async def test_what_a_key_may_not_use_is_not_offered(dashboard: Dashboard) -> None:
+    await dashboard.page.route("**/v1/models", lambda route: route.fulfill(json={"data": [{"id": "beta"}]}))
+    await dashboard.connect(USER_KEY)
+    await expect(dashboard.model("alpha")).to_be_visible()
+    await expect(dashboard.page.locator("#try-model option")).to_have_text(["beta"])
 
 
 async def test_nothing_keeps_people_from_using_it(
@@ -233,8 +245,20 @@ async def test_nothing_keeps_people_from_using_it(
             await page.emulate_media(color_scheme=colours)
             await page.set_viewport_size({"width": width, "height": 800})
             assert await dashboard.accessibility_faults(axe_source) == [], (colours, width)
-            sideways = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert sideways <= 0, f"it scrolls sideways at {width}"
+            for part in ("html", "#requests-region"):
+                sideways = await page.locator(part).evaluate("part => part.scrollWidth - part.clientWidth")
+                assert sideways <= 0, f"{part} scrolls sideways at {width}"
+    await dashboard.press(f"Log {held}")
+    assert await dashboard.accessibility_faults(axe_source) == []
+    await page.keyboard.press("Escape")
+    hearth.stack.router.kill()
+    await expect(dashboard.connection).to_contain_text("Connection lost")
+    for colours in ("light", "dark"):
+        await page.emulate_media(color_scheme=colours)
+        assert await dashboard.accessibility_faults(axe_source) == [], f"{colours}, without a connection"
+    hearth.stack.router.start()
+    await dashboard.until_connected()
+    dashboard.faults.clear()  # Chromium notes requests that got no answer
 
 
 async def test_the_gateway_serves_nothing_but_the_pages_files(hearth: Observer) -> None:
