@@ -66,44 +66,34 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
         fitted = await self._fitted(scope, name or str(data.get("model")), data, call_type, user_api_key_dict)
         if scope.gone.is_set():  # LiteLLM goes on with an empty body when its client leaves while it sends one
             raise Refused("The client has closed its connection.", param="body", code=499)
-        if name is None:
+        if name is None or (scope.ticket is not None and scope.ticket.model == name):
             return fitted
-        if scope.ticket is not None:
-            if scope.ticket.model == name:
-                return fitted
-            scope.admission.end(scope.ticket)
-        limit = _wait_limit(scope)
-        shown_in = _shown_in(scope, self._loading_messages)
-        metadata = user_api_key_dict.metadata or {}
-        ticket = Ticket(
-            id=scope.id if scope.ticket is None else uuid.uuid4().hex,
-            model=name,
-            caller=caller_of(user_api_key_dict),
-            alias=user_api_key_dict.key_alias or "",
-            stream=data.get("stream") is True,
-            priority=clamped(_number(metadata, "priority", 0)),
-            share=_number(metadata, "share", 1.0),
-            cut=scope.cut,
-        )
-        scope.ticket = ticket
+        limit, shown_in = _wait_limit(scope), _shown_in(scope, self._loading_messages)
+        ticket = _new_ticket(scope, name, data, user_api_key_dict)
         scope.answer.set_headers({"X-Hearth-Model": name, "X-Hearth-Request": scope.id})
         if ticket.stream:
             progress = Progress(scope, ticket, shown_in, data)
             scope.answer.keep_alive(progress, progress.every)
+        await self._acquire(scope, ticket, limit, user_api_key_dict)
+        scope.answer.set_headers(waited_headers(ticket.waited))
+        return fitted
+
+    async def _acquire(self, scope: RequestScope, ticket: Ticket, limit: float | None, key: UserAPIKeyAuth) -> None:
+        """Return when the ticket has its lease. limit: seconds that the caller is willing to wait. Raises Refused, and
+        ProxyException for a key that was revoked or blocked while the request waited."""
+        limits = self._limits.get(ticket.model)
         try:
-            await scope.admission.acquire(ticket, limit=limit, bound=self._bound, limits=self._limits.get(name))
+            await scope.admission.acquire(ticket, limit=limit, bound=self._bound, limits=limits)
         except StoreUnavailable:
-            refusal = ServiceUnavailable("Redis is away; try again in a moment.", model=name, retry_after=2.0)
-            raise _answer(scope, refusal, user_api_key_dict) from None
+            refusal = ServiceUnavailable("Redis is away; try again in a moment.", model=ticket.model, retry_after=2.0)
+            raise _answer(scope, refusal, key) from None
         except Refusal as refusal:
             trace_wait(scope, refusal.type)
-            raise _answer(scope, refusal, user_api_key_dict) from None
+            raise _answer(scope, refusal, key) from None
         if ticket.waited is not None:
             trace_wait(scope, "granted")
             if scope.still_allowed is not None:
                 await scope.still_allowed()
-        scope.answer.set_headers({"X-Hearth-Model": name, **waited_headers(ticket.waited)})
-        return fitted
 
     async def async_filter_deployments(
         self,
@@ -164,6 +154,24 @@ def is_admin(key: UserAPIKeyAuth) -> bool:
 def caller_of(key: UserAPIKeyAuth) -> str:
     """A short stable name for a key that gives nothing of it away."""
     return caller_of_id(key.api_key or "")
+
+
+def _new_ticket(scope: RequestScope, model: str, data: Mapping[str, Any], key: UserAPIKeyAuth) -> Ticket:
+    """The request's ticket for `model`; the one that it had for another model ends."""
+    earlier, metadata = scope.ticket, key.metadata or {}
+    if earlier is not None:
+        scope.admission.end(earlier)
+    scope.ticket = Ticket(
+        id=scope.id if earlier is None else uuid.uuid4().hex,
+        model=model,
+        caller=caller_of(key),
+        alias=key.key_alias or "",
+        stream=data.get("stream") is True,
+        priority=clamped(_number(metadata, "priority", 0)),
+        share=_number(metadata, "share", 1.0),
+        cut=scope.cut,
+    )
+    return scope.ticket
 
 
 def _number(metadata: Mapping[str, Any], name: str, default: _Number) -> _Number:
