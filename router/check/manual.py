@@ -23,7 +23,8 @@ Nothing is started or asked: neither Docker nor a GPU is needed. It reads the Co
 `extends` and the variables of the shell and of `.env`. Without a `docker-compose.yml` beside the configuration, or with
 engines as processes, it checks the configuration alone.
 
-The exit code is 0 without errors, 1 with errors (`--strict`: or warnings), 2 when a file cannot be read.
+FILE is `litellm_config.yaml` here, or what `HEARTH_CONFIG` names. The exit code is 0 without errors, 1 with errors
+(`--strict`: or warnings), 2 when a file cannot be read.
 
 `--vllm PYTHON` (or `HEARTH_VLLM_PYTHON`) names a Python that has vLLM. Its argument parser then reads the command of
 every vLLM container, which takes a few seconds. Options that only an image's own vLLM has are listed by image, each

@@ -20,6 +20,7 @@ from router.adding.plan import Base, Choice, Plan, Room
 from router.check.image_facts import ENGINE_FLAGS, read_facts
 from router.check.interpolation import substitute
 from router.check.subject import BUILT, PULLED
+from router.cli.options import CONFIG_FILE, ConfigFile
 from router.errors import ConfigError, FetchFailed, HearthError
 from router.fetch.weights import Hub
 from router.quantities import format_size
@@ -56,9 +57,7 @@ def add(
         str | None, typer.Option("--tool-parser", metavar="NAME", help="vLLM's name for how it writes tool calls.")
     ] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", help="Of the configuration; without it the first.")] = None,
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", envvar="HEARTH_CONFIG", help="LiteLLM's configuration file.")
-    ] = Path("litellm_config.yaml"),
+    config: ConfigFile = CONFIG_FILE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from router.api.views import CatalogueView, ModelsView, ModelView
 from router.catalogue import Card, Status
-from router.cli.tables import PHASE_STYLES, clock
+from router.cli.tables import PHASE_STYLES, bare_table, clock
 from router.config import Config
 from router.quantities import format_duration, format_size
 
@@ -86,7 +86,7 @@ def families(entries: Sequence[Entry]) -> list[str]:
 def table(entries: Sequence[Entry]) -> Table:
     """A row for each model. Columns of which nothing is known are left out."""
     rows = [_row(entry) for entry in entries]
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = bare_table()
     kept = [place for place in range(len(_COLUMNS)) if place == 0 or any(row[place].plain for row in rows)]
     for place in kept:
         heading, justify = _COLUMNS[place]

@@ -20,15 +20,14 @@ from rich.text import Text
 from router.check.findings import Finding, Severity, count
 from router.check.run import Outcome, run
 from router.check.vllm_parser import ParserUnavailable
+from router.cli.options import CONFIG_FILE, ConfigFile
 from router.errors import ConfigError
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.HINT: "dim"}
 
 
 def check(
-    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="LiteLLM's configuration file.")] = Path(
-        "litellm_config.yaml"
-    ),
+    config: ConfigFile = CONFIG_FILE,
     compose: Annotated[
         Path | None,
         typer.Option(

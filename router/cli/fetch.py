@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from typer.core import TyperGroup
 
 from router import config as configuration
+from router.cli.options import CONFIG_FILE, ConfigFile
 from router.errors import ConfigError, FetchFailed
 from router.fetch import tokenizers as published
 from router.fetch.files import PublishedFile, fetch, http_client
@@ -96,9 +97,7 @@ def model(
         ),
     ] = "",
     revision: Annotated[str, typer.Option("--revision", help="A branch, a tag or a commit.")] = "main",
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", envvar="HEARTH_CONFIG", help="LiteLLM's configuration file.")
-    ] = Path("litellm_config.yaml"),
+    config: ConfigFile = CONFIG_FILE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to fetch, and fetch nothing.")] = False,
 ) -> None:
     """A model's weights from Hugging Face, or from HF_ENDPOINT. HF_TOKEN opens what is gated."""

@@ -22,7 +22,7 @@ from rich.text import Text
 from router.api.views import ModelView
 from router.catalogue import Card
 from router.check.subject import Engine, gather
-from router.cli.options import Model, Url, access_to
+from router.cli.options import CONFIG_FILE, ConfigFile, Model, Url, access_to
 from router.cli.server import Access, Server, ServerError
 from router.errors import ConfigError
 from router.quantities import format_duration, format_size
@@ -51,9 +51,7 @@ class Known:
 def inspect(
     model: Model,
     url: Url = None,
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", envvar="HEARTH_CONFIG", help="LiteLLM's configuration file.")
-    ] = Path("litellm_config.yaml"),
+    config: ConfigFile = CONFIG_FILE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Everything known of one model: configuration, catalogue, what it costs, what it does, its container, its log.

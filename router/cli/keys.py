@@ -14,6 +14,7 @@ from rich.text import Text
 from router.api.keys import KeysView, KeyView, NewSecretView
 from router.cli.options import AsJson, Url, access_to, run, seconds
 from router.cli.server import Server
+from router.cli.tables import bare_table
 from router.quantities import format_duration
 from router.scheduling.fairness import GREATEST_SHARE, HIGHEST_PRIORITY, SMALLEST_SHARE
 
@@ -130,7 +131,7 @@ def unblock(name: Name, url: Url = None) -> None:
 
 def keys_table(view: KeysView) -> Table:
     """The keys with their limits and use."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table()
     table.add_column("KEY", overflow="fold")
     for heading in ("ENDS", "STATE", "LAST USED"):
         table.add_column(heading, no_wrap=True)

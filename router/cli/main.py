@@ -18,7 +18,7 @@ from router.cli.add import add
 from router.cli.check import check
 from router.cli.inspect import inspect
 from router.cli.live_status import watch_status
-from router.cli.options import AsJson, Model, Url, access_to, run, seconds
+from router.cli.options import CONFIG_FILE, AsJson, Model, Url, access_to, run, seconds
 from router.cli.server import Access, Server, ServerError
 from router.cli.simulate import simulate
 from router.cli.smoke import smoke
@@ -166,7 +166,7 @@ def _entries(url: str | None, file: Path | None) -> list[catalogue.Entry]:
         try:
             return asyncio.run(ask())
         except ServerError as error:
-            file = Path(os.environ.get("HEARTH_CONFIG", "litellm_config.yaml"))
+            file = Path(os.environ.get("HEARTH_CONFIG", CONFIG_FILE))
             if url is not None or not file.exists():
                 typer.echo(str(error), err=True)
                 raise typer.Exit(1) from error

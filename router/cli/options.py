@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,11 @@ Url = Annotated[
     typer.Option("--url", envvar="HEARTH_URL", help="The server; without it the one that runs here, else port 8009."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's own objects.")]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", metavar="FILE", envvar="HEARTH_CONFIG", help="LiteLLM's configuration file.")
+]
+#: Where it is when nobody says.
+CONFIG_FILE = Path("litellm_config.yaml")
 Model = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from router.cli.options import CONFIG_FILE, ConfigFile
 from router.cli.server import Server, ServerError, find_access
 from router.simulator.command import POLICIES, Knowledge, Options, run
 from router.simulator.fleet import Learned
@@ -36,9 +37,7 @@ def simulate(
             "with the costs that the server has learned.",
         ),
     ] = None,
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", envvar="HEARTH_CONFIG", help="LiteLLM's configuration file.")
-    ] = Path("litellm_config.yaml"),
+    config: ConfigFile = CONFIG_FILE,
     url: Annotated[
         str | None, typer.Option("--url", envvar="HEARTH_URL", help="The server that knows what its models cost.")
     ] = None,

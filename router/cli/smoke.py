@@ -17,6 +17,7 @@ from router.api.views import ModelView
 from router.catalogue import Card
 from router.cli.options import Url, access_to, run, seconds
 from router.cli.server import Access, Server, ServerError
+from router.cli.tables import bare_table
 from router.quantities import format_duration
 from router.store.state import Phase
 from router.trying.asking import Asker
@@ -158,7 +159,7 @@ def wait_line(model: ModelView) -> str:
 
 def table(results: Sequence[Result]) -> Table:
     """A row for each probe."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = bare_table()
     grid.add_column("MODEL", overflow="fold")
     for heading in ("REQUEST", "RESULT"):
         grid.add_column(heading, no_wrap=True)

@@ -19,6 +19,7 @@ from router.catalogue import Card
 from router.cli.options import Model, Url, access_to, run, seconds
 from router.cli.server import Access, Server, ServerError
 from router.cli.smoke import card_of
+from router.cli.tables import bare_table
 from router.trying import report
 from router.trying.asking import Asker
 from router.trying.ceiling import Outcome, Plan, Tier, parse_sizes
@@ -144,7 +145,7 @@ def _write(directory: Path, subject: Subject, outcome: Outcome) -> Path:
 
 
 def _table(outcome: Outcome) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = bare_table()
     for heading in report.headings():
         grid.add_column(heading.upper(), justify="right", no_wrap=True)
     grid.add_column("WHY", overflow="fold")

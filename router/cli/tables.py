@@ -36,6 +36,11 @@ _ALARMS = ("failed", "died", "memory-late", "memory-over", "memory-unread")
 _HALF_A_DAY = 12 * 3600
 
 
+def bare_table() -> Table:
+    """A table without lines, its columns two blanks apart."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
 def status(models: ModelsView, requests: RequestsView, now: float) -> RenderableType:
     """Everything: models, memory, requests. now: seconds on the server's clock."""
     parts: list[RenderableType] = [models_table(models.models, now)]
@@ -54,7 +59,7 @@ def status(models: ModelsView, requests: RequestsView, now: float) -> Renderable
 
 def models_table(models: Sequence[ModelView], now: float) -> Table:
     """What each model does."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table()
     table.add_column("MODEL", overflow="fold")
     for heading in ("PHASE", "SINCE"):
         table.add_column(heading, no_wrap=True)
@@ -81,7 +86,7 @@ def memory_report(view: ModelsView) -> RenderableType:
 
 
 def _measured_table(models: Sequence[ModelView]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table()
     table.add_column("MODEL", overflow="fold")
     for heading in ("DECLARED", "MEASURED", "DIFFERENCE"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -99,7 +104,7 @@ def _measured_table(models: Sequence[ModelView]) -> Table:
 
 
 def _gpus_table(gpus: Sequence[GpuView]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table()
     table.add_column("GPU", overflow="fold")
     for heading in ("TOTAL", "RESERVE", "FOR MODELS", "CLAIMED", "FREE NOW"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -139,7 +144,7 @@ def memory_lines(gpus: Sequence[GpuView]) -> list[Text]:
 
 def requests_table(requests: Sequence[RequestView]) -> Table:
     """What runs, then the line in its order."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table()
     table.add_column("PLACE", justify="right", no_wrap=True)
     for heading in ("REQUEST FOR", "OF", "FOR", "EXPECTED", "AT MOST"):
         table.add_column(heading, no_wrap=True)

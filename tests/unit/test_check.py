@@ -272,6 +272,12 @@ def hearth(box: Path, *arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+def test_the_configuration_may_be_named_by_its_variable(box: Path) -> None:
+    result = CliRunner().invoke(app, ["check"], env={**ENVIRONMENT, "HEARTH_CONFIG": str(box / CONFIG)})
+    assert result.exit_code == 0, result.output
+    assert "3 models" in result.output
+
+
 def test_the_exit_code_tells_errors_from_warnings_from_what_cannot_be_read(box: Path) -> None:
     assert hearth(box)[0] == 0
     edit(box, ENGINE, "    init: true\n", "")
