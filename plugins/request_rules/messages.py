@@ -17,10 +17,10 @@ _JOINT, _GAP = "\n", "\n\n"
 
 _SYSTEM = ("system", "developer")
 _INSTRUCTIONS = {Shape.MESSAGES: "system", Shape.RESPONSES: "instructions"}
-#: A message with anything but these is not merged: nobody would know how.
-_MERGEABLE = frozenset(
-    {"role", "content", "name", "tool_calls", "reasoning", "reasoning_content", "type", "id", "status"}
-)
+#: A message with anything but these is not merged: nobody would know how. (LiteLLM leaves cache_control out.)
+_MERGEABLE = frozenset({
+    "role", "content", "name", "tool_calls", "reasoning", "reasoning_content", "type", "id", "status", "cache_control",
+})  # fmt: skip
 
 
 def apply(request: Request, rules: RequestRules) -> Request:
@@ -144,7 +144,7 @@ def _role(item: Any) -> str:
 def _is_mergeable(item: dict[str, Any]) -> bool:
     content = item.get("content")
     return (content is None or isinstance(content, str | list)) and all(
-        key in _MERGEABLE or value is None for key, value in item.items()
+        key in _MERGEABLE or value in (None, [], {}, "") for key, value in item.items()
     )
 
 

@@ -21,7 +21,9 @@ _ELSEWHERE = TOOL_PARAMETERS.union(*LIMITS.values())
 #: Names come from the caller, and go into a header.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_SHOWN = 16
-_THINKING = frozenset({"chat_template_kwargs", "reasoning_effort", "reasoning", "thinking", "output_config"})
+_THINKING = frozenset({
+    "chat_template_kwargs", "reasoning_effort", "reasoningEffort", "reasoning", "thinking", "output_config",
+})  # fmt: skip
 
 
 def apply(request: Request, rules: RequestRules) -> Request:
@@ -29,9 +31,7 @@ def apply(request: Request, rules: RequestRules) -> Request:
     wanted = rules.parameters
     if not wanted.drop and not wanted.refuse and wanted.only is None:
         return request
-    extra = request.data.get("extra_body")
-    extra = extra if isinstance(extra, dict) else {}
-    given = {key for key in (*request.data, *extra) if not key.startswith("litellm_")} - ESSENTIAL
+    given = {key for key in (*request.data, *request.extra) if not key.startswith("litellm_")} - ESSENTIAL
     others = _others(given, rules)
     if refused := sorted((given & wanted.refuse) | (others if wanted.others == "refuse" else set())):
         raise Unfit(f"{refused[0]}: this model does not take this parameter; leave it out.",
@@ -39,12 +39,10 @@ def apply(request: Request, rules: RequestRules) -> Request:
     dropped = (given & wanted.drop) | others
     if not dropped:
         return request
-    rest = {key: value for key, value in extra.items() if key not in dropped}
-    inner = {"extra_body": rest} if len(rest) < len(extra) else {}
     shown = [f"{name} removed" for name in sorted(dropped) if _PLAIN.fullmatch(name)][:_MOST_SHOWN]
     if len(shown) < len(dropped):
         shown.append(f"{len(dropped) - len(shown)} more parameters removed")
-    return request.changed(*shown, values=inner, without=dropped)
+    return request.changed(*shown, without=dropped)
 
 
 def _others(given: set[str], rules: RequestRules) -> set[str]:

@@ -61,16 +61,25 @@ class Request:
         return _CONVERSATION[self.shape]
 
     @property
+    def extra(self) -> Data:
+        """`extra_body`, which LiteLLM passes on as if it stood outside; empty when there is none."""
+        extra = self.data.get("extra_body")
+        return extra if isinstance(extra, dict) else {}
+
+    @property
     def conversation(self) -> Sequence[Any]:
         """Messages or input items; empty where the prompt is bare text."""
         found = self.data.get(self.where)
         return found if self.shape is not Shape.COMPLETION and isinstance(found, list) else ()
 
     def changed(self, *changes: str, values: Data | None = None, without: Iterable[str] = ()) -> Request:
-        """This request with `values` set and the keys in `without` left out; `changes` say so, in words that have
-        nothing of the prompt and may stand in a header."""
+        """This request with the keys in `without` left out, of `extra_body` too, and `values` set; `changes` say so, in
+        words that have nothing of the prompt and may stand in a header."""
         left_out = frozenset(without)
-        data = {key: value for key, value in self.data.items() if key not in left_out} | (values or {})
+        data = {key: value for key, value in self.data.items() if key not in left_out}
+        if "extra_body" in data and left_out & self.extra.keys():
+            data["extra_body"] = {key: value for key, value in self.extra.items() if key not in left_out}
+        data |= values or {}
         return replace(self, data=data, changes=tuple(dict.fromkeys((*self.changes, *changes))))
 
 

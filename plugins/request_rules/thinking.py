@@ -39,29 +39,34 @@ def apply(request: Request, rules: RequestRules) -> Request:
 
 
 def _effort(request: Request, rules: RequestRules) -> tuple[Request, bool | None]:
-    """The request with its effort renamed or taken out; and whether that effort means to think."""
+    """The request with its effort as the model knows it, in the one place where it arrives; and whether that effort
+    means to think."""
     given = _efforts_of(request.data)
-    wish = None
     mapping = _EFFORTS if rules.reasoning_effort is None else cast("Mapping[str, bool | str]", rules.reasoning_effort)
-    for place, value in given.items():
-        meant = mapping.get(value) if isinstance(value, str) else None
-        if meant is None and value in mapping.values():
-            meant = value  # what others become, the model takes
-        if not isinstance(meant, str):
-            request = _set_effort(request, place, None, "reasoning_effort removed")
-        elif meant != value:
-            request = _set_effort(request, place, meant, f"reasoning_effort={meant}")
-        if wish is None and meant is not None:
-            wish = meant is not False
-    return request, wish
+    meant = next((found for value in given.values() if (found := _meant(value, mapping)) is not None), None)
+    effort = meant if isinstance(meant, str) else None
+    place = "reasoning" if request.shape is Shape.RESPONSES else "reasoning_effort"
+    if given != ({} if effort is None else {place: effort}):
+        change = "reasoning_effort removed" if effort is None else f"reasoning_effort={effort}"
+        for other in given.keys() - {place}:
+            request = _set_effort(request, other, None, change)
+        request = _set_effort(request, place, effort, change)
+    return request, None if meant is None else meant is not False
+
+
+def _meant(value: Any, mapping: Mapping[str, bool | str]) -> bool | str | None:
+    """What becomes of an effort; None when the model knows nothing like it."""
+    if isinstance(value, dict):
+        value = value.get("effort")
+    if not isinstance(value, str):
+        return None
+    # what others become, the model takes
+    return mapping.get(value, value if value in mapping.values() else None)
 
 
 def _efforts_of(data: dict[str, Any]) -> dict[str, Any]:
-    """Each place where an effort is given, and that effort."""
-    found: dict[str, Any] = {}
-    top = data.get("reasoning_effort")
-    if top is not None:
-        found["reasoning_effort"] = top.get("effort") if isinstance(top, dict) else top
+    """Each place where an effort is given, and that effort. Some clients send their own setting's name as it is."""
+    found = {place: data[place] for place in ("reasoning_effort", "reasoningEffort") if data.get(place) is not None}
     for place in ("reasoning", "output_config"):
         inner = data.get(place)
         if isinstance(inner, dict) and inner.get("effort") is not None:
@@ -70,10 +75,10 @@ def _efforts_of(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_effort(request: Request, place: str, effort: str | None, change: str) -> Request:
-    if place == "reasoning_effort":
-        left: Any = effort
-    else:
-        rest = {key: value for key, value in request.data[place].items() if key != "effort"}
+    left: Any = effort
+    if place in ("reasoning", "output_config"):
+        inner = request.data.get(place)
+        rest = {key: value for key, value in inner.items() if key != "effort"} if isinstance(inner, dict) else {}
         left = rest if effort is None else {**rest, "effort": effort}
     return request.changed(change, values={place: left}) if left else request.changed(change, without=[place])
 
@@ -87,8 +92,7 @@ def _switch(thinking: Any) -> bool | None:
 
 def _kwargs(request: Request) -> dict[str, Any]:
     """The client's own `chat_template_kwargs`; LiteLLM lets the outer ones win."""
-    extra = request.data.get("extra_body")
-    inner = extra.get("chat_template_kwargs") if isinstance(extra, dict) else None
+    inner = request.extra.get("chat_template_kwargs")
     outer = request.data.get("chat_template_kwargs")
     return {**(inner if isinstance(inner, dict) else {}), **(outer if isinstance(outer, dict) else {})}
 
@@ -102,6 +106,5 @@ def _arrives(request: Request) -> bool:
 def _with_kwargs(request: Request, kwargs: dict[str, Any], change: str, without: list[str]) -> Request:
     if request.shape is not Shape.RESPONSES:
         return request.changed(change, values={"chat_template_kwargs": kwargs}, without=without)
-    extra = request.data.get("extra_body")
-    extra = {**(extra if isinstance(extra, dict) else {}), "chat_template_kwargs": kwargs}
+    extra = {**request.extra, "chat_template_kwargs": kwargs}
     return request.changed(change, values={"extra_body": extra}, without=[*without, "chat_template_kwargs"])

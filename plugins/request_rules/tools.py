@@ -19,7 +19,7 @@ _FREE = (None, "auto", {"type": "auto"})
 
 def has_tools(request: Request) -> bool:
     """Whether the model is offered any tool."""
-    return bool(request.data.get("tools") or request.data.get("functions"))
+    return any(given.get(name) for given in (request.data, request.extra) for name in ("tools", "functions"))
 
 
 def apply(request: Request, rules: RequestRules) -> Request:
@@ -32,7 +32,7 @@ def apply(request: Request, rules: RequestRules) -> Request:
                         param="tools", code="unsupported_parameter")  # fmt: skip
         return request
     if rules.tools == "strip":
-        found = TOOL_PARAMETERS.intersection(request.data)
+        found = TOOL_PARAMETERS.intersection((*request.data, *request.extra))
         return request.changed("tools removed", without=found) if found else request
     return _forced(request)
 

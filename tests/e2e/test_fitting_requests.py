@@ -24,6 +24,7 @@ STRICT = {
     "alternate_roles": True, "system_role": "user", "thinking": {},
     "parameters": {"drop": ["seed"], "refuse": ["logit_bias"]},
 }  # fmt: skip
+EFFORTS = {"minimal": "low", "xhigh": "high"}
 LONG = "word " * 3000
 
 
@@ -40,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             Model("strict", info={"request_rules": STRICT}, options=fast),
             Model("roomy", info={"max_input_tokens": 200_000}, options=fast),
             Model("plain", options=fast),
-            Model("force", info={"request_rules": {"tools": "force"}}, options=fast),
+            Model("force", info={"request_rules": {"tools": "force", "reasoning_effort": EFFORTS}}, options=fast),
             Model("shape", info={"request_rules": {"flatten_text": True, "context_length": 10**9}}, options=fast),
         ],
         gpus={"0": {"memory": "100GiB"}},
@@ -210,6 +211,19 @@ async def test_every_address_is_fitted(
     assert answer.headers["x-hearth-changed"]
     body = await body_of(hearth, "strict")
     assert {key: body.get(key) for key in sent} == sent
+
+
+@pytest.mark.parametrize("place", ["reasoning_effort", "reasoning", "output_config"])
+@pytest.mark.parametrize("address", [CHAT, RESPONSES, MESSAGES])
+async def test_an_effort_arrives_wherever_it_was_put(hearth: Observer, address: Address, place: str) -> None:
+    given = "xhigh" if place == "reasoning_effort" else {"effort": "xhigh"}
+    answer = await hearth.http.send(address.request(hearth.http, "force", **{place: given}))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-hearth-changed"] == "reasoning_effort=high"
+    body = await body_of(hearth, "force")
+    assert {key: body[key] for key in ("reasoning_effort", "reasoning", "output_config") if key in body} == (
+        {"reasoning": {"effort": "high"}} if address is RESPONSES else {"reasoning_effort": "high"}
+    )
 
 
 async def test_tools_are_forced_until_there_is_a_result(hearth: Observer) -> None:

@@ -142,6 +142,13 @@ def test_a_message_with_something_unknown_stays_by_itself() -> None:
     assert chat(ALTERNATE, *given) == given
 
 
+def test_what_clients_put_beside_a_message_is_no_reason_to_leave_it_alone() -> None:
+    given = [assistant("a", annotations=[], refusal=None), assistant("b", audio=None, provider_specific_fields={})]
+    assert [turn["content"] for turn in chat(ALTERNATE, *given)] == ["a\n\nb"]
+    (merged,) = chat(ALTERNATE, user("a", cache_control={"type": "ephemeral"}), user("b"))
+    assert merged["content"] == "a\n\nb"
+
+
 def test_results_within_user_messages_stay_whole() -> None:
     results = [{"type": "tool_result", "tool_use_id": name, "content": "x"} for name in ("1", "2")]
     request = Request(Shape.MESSAGES, {"messages": [user(results[:1]), user(results[1:]), user("go")]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -49,6 +50,8 @@ def test_the_templates_own_word() -> None:
         ({"reasoning_effort": "low"}, True),
         ({"reasoning_effort": "high"}, True),
         ({"reasoning_effort": {"effort": "medium"}}, True),
+        ({"reasoningEffort": "high"}, True),
+        ({"reasoningEffort": "none"}, False),
         ({"reasoning_effort": "banana"}, False),
         ({"reasoning_effort": 5}, False),
         ({"reasoning": {"effort": "xhigh"}}, True),
@@ -107,9 +110,41 @@ def test_efforts_by_other_names(given: str, sent: str | None) -> None:
     mapping = {"minimal": "low", "xhigh": "high"}
     for place in ({"reasoning_effort": given}, {"reasoning_effort": {"effort": given}}):
         found = apply(Shape.CHAT, place, reasoning_effort=mapping).data
-        assert found in ({"reasoning_effort": sent}, place) if sent else found == {}
+        assert found == ({"reasoning_effort": sent} if sent else {})  # engines of chats take it as text only
     found = apply(Shape.RESPONSES, {"reasoning": {"effort": given}}, reasoning_effort=mapping).data
     assert found == ({"reasoning": {"effort": sent}} if sent else {})
+
+
+@pytest.mark.parametrize(("given", "sent"), [("xhigh", "high"), ("high", "high"), ("banana", None)])
+@pytest.mark.parametrize(
+    "place", [lambda it: {"output_config": {"effort": it}}, lambda it: {"reasoning": {"effort": it}},
+              lambda it: {"reasoningEffort": it}, lambda it: {"reasoning_effort": it}]
+)  # fmt: skip
+def test_an_effort_is_sent_where_it_arrives(
+    place: Callable[[str], dict[str, Any]], given: str, sent: str | None
+) -> None:
+    """LiteLLM and engines overlook an effort in a place that another API has for it."""
+    mapping = {"minimal": "low", "xhigh": "high"}
+    for shape in (Shape.CHAT, Shape.MESSAGES):
+        assert apply(shape, place(given), reasoning_effort=mapping).data == ({"reasoning_effort": sent} if sent else {})
+    found = apply(Shape.RESPONSES, place(given), reasoning_effort=mapping).data
+    assert found == ({"reasoning": {"effort": sent}} if sent else {})
+
+
+def test_what_stands_beside_an_effort_stays() -> None:
+    form = {"type": "json_schema", "schema": {}}
+    found = apply(
+        Shape.MESSAGES, {"output_config": {"effort": "max", "format": form}}, reasoning_effort={"max": "high"}
+    )
+    assert found.data == {"output_config": {"format": form}, "reasoning_effort": "high"}
+    assert found.changes == ("reasoning_effort=high",)
+
+
+def test_the_first_effort_that_means_something_counts() -> None:
+    found = apply(
+        Shape.CHAT, {"reasoning_effort": "banana", "reasoning": {"effort": "low"}}, reasoning_effort={"none": "low"}
+    )
+    assert found.data == {"reasoning_effort": "low"}
 
 
 def test_an_effort_that_is_sent_on_also_switches() -> None:

@@ -37,6 +37,8 @@ def test_stripped_tools_leave_nothing_behind(shape: Shape) -> None:
     found = apply("strip", shape, messages=[ASK], temperature=1, **given)
     assert found.data == {"messages": [ASK], "temperature": 1}
     assert found.changes == ("tools removed",)
+    found = apply("strip", shape, messages=[ASK], extra_body={**given, "top_k": 1})
+    assert found.data == {"messages": [ASK], "extra_body": {"top_k": 1}}
 
 
 def test_without_tools_there_is_nothing_to_strip_or_refuse() -> None:
@@ -48,6 +50,8 @@ def test_without_tools_there_is_nothing_to_strip_or_refuse() -> None:
 def test_refused_tools(name: str) -> None:
     with pytest.raises(Unfit) as caught:
         apply("refuse", Shape.CHAT, **{name: TOOLS})
+    with pytest.raises(Unfit):
+        apply("refuse", Shape.CHAT, extra_body={name: TOOLS})
     assert (caught.value.param, caught.value.code) == ("tools", "unsupported_parameter")
 
 
