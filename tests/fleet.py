@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from router.config import Config, ModelSpec
@@ -39,6 +40,18 @@ def snapshot(
     states = {found.name: state for found, state in models}
     return Snapshot({found.name: found for found, _ in models}, room or ROOM, FleetState(now, states, tuple(waiting)),
                     policy, warm=Warm(warm or {}))  # fmt: skip
+
+
+def fit_together(specs: Iterable[ModelSpec], room: Mapping[str, int]) -> bool:
+    """Whether all of these may run at once: the rule as it is documented, not as the scheduler decides it."""
+    found = list(specs)
+    for gpu, units in room.items():
+        here = [each for each in found if gpu in each.gpus]
+        if sum(each.memory for each in here) > units:
+            return False
+        if len(here) > 1 and any(each.role is Role.EXCLUSIVE for each in here):
+            return False
+    return True
 
 
 def config(*specs: ModelSpec, room: int = 10, **settings: Any) -> Config:

@@ -51,13 +51,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def hearth(stack: Stack) -> AsyncIterator[Observer]:
-    async with Observer(stack) as observer:
-        yield observer
-        await observer.until_no_requests()
-
-
-@pytest.fixture
 async def asleep(hearth: Observer) -> AsyncIterator[Observer]:
     """Every model is asleep before, and nothing has been started after."""
     for name in await hearth.awake():

@@ -42,14 +42,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def hearth(stack: Stack) -> AsyncIterator[Observer]:
-    async with Observer(stack) as observer:
-        yield observer
-        await observer.until_no_requests()
-        for name in stack.models:
-            stack.set_options(name)
-        for key in await KeyRing(observer.redis).all():
-            await KeyRing(observer.redis).revoke(key.name)
+async def hearth(hearth: Observer) -> AsyncIterator[Observer]:
+    """The stack as this test sees it; afterwards there are no keys."""
+    yield hearth
+    for key in await KeyRing(hearth.redis).all():
+        await KeyRing(hearth.redis).revoke(key.name)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector, quotin
     stack.config.write_text(yaml.safe_dump(document))
     with stack:
         yield stack
-
-
-@pytest.fixture
-async def hearth(stack: Stack) -> AsyncIterator[Observer]:
-    async with Observer(stack) as observer:
-        yield observer
-        await observer.until_no_requests()
 
 
 def lines(stack: Stack, part: str = "gateway") -> list[dict[str, Any]]:

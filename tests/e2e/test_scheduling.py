@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -39,13 +39,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         user_key=True,
     ) as stack:
         yield stack
-
-
-@pytest.fixture
-async def hearth(stack: Stack) -> AsyncIterator[Observer]:
-    async with Observer(stack) as observer:
-        yield observer
-        await observer.until_no_requests()
 
 
 async def _chat(hearth: Observer, model: str, **more: Any) -> httpx.Response:

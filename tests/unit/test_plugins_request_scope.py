@@ -157,9 +157,17 @@ async def test_a_body_that_says_it_is_too_long(app: App, scopes: RequestScopes) 
     assert app.scopes == []
 
 
-async def test_the_ticket_ends_with_the_request(app: App, scopes: RequestScopes, admission: Admission) -> None:
-    ended: list[tuple[Ticket, bool]] = []
-    admission.end = lambda ticket: ended.append((ticket, ticket.completed))  # type: ignore[method-assign]
+@pytest.fixture
+def ended(admission: Admission) -> list[tuple[Ticket, bool]]:
+    """Each ticket whose request is over, and whether it was completed."""
+    found: list[tuple[Ticket, bool]] = []
+    admission.end = lambda ticket: found.append((ticket, ticket.completed))  # type: ignore[method-assign]
+    return found
+
+
+async def test_the_ticket_ends_with_the_request(
+    app: App, scopes: RequestScopes, ended: list[tuple[Ticket, bool]]
+) -> None:
     client = Client(BODY)
     await scopes(scope("/v1/chat/completions"), client.receive, client.send)
     assert ended == [(app.tickets[0], True)]
@@ -167,10 +175,8 @@ async def test_the_ticket_ends_with_the_request(app: App, scopes: RequestScopes,
 
 
 async def test_a_client_that_leaves_ends_the_ticket_and_the_work(
-    app: App, scopes: RequestScopes, admission: Admission
+    app: App, scopes: RequestScopes, ended: list[tuple[Ticket, bool]]
 ) -> None:
-    ended: list[tuple[Ticket, bool]] = []
-    admission.end = lambda ticket: ended.append((ticket, ticket.completed))  # type: ignore[method-assign]
     app.release = asyncio.Event()  # never set: the app would work for ever
     client = Client(BODY)
     serving = asyncio.create_task(scopes(scope("/v1/chat/completions"), client.receive, client.send))
@@ -184,10 +190,8 @@ async def test_a_client_that_leaves_ends_the_ticket_and_the_work(
 
 
 async def test_a_request_that_is_cut_ends_with_its_reason_and_its_work(
-    app: App, scopes: RequestScopes, admission: Admission
+    app: App, scopes: RequestScopes, ended: list[tuple[Ticket, bool]]
 ) -> None:
-    ended: list[tuple[Ticket, bool]] = []
-    admission.end = lambda ticket: ended.append((ticket, ticket.completed))  # type: ignore[method-assign]
     app.release = asyncio.Event()  # never set: the app would work for ever
     client = Client(BODY)
     serving = asyncio.create_task(scopes(scope("/v1/chat/completions"), client.receive, client.send))

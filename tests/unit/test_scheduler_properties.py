@@ -7,12 +7,11 @@ import itertools
 from typing import Any
 
 import pytest
-from fleet import spec
+from fleet import fit_together, spec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from router.config import ModelSpec
 from router.scheduler import (
     STRICT,
     Action,
@@ -207,7 +206,9 @@ class World(RuleBasedStateMachine):
             started = self.beside.setdefault(oldest, set())
             started |= {name}
             started = {each for each in started if self.states[each].phase in HOLDING or each == name}
-            assert self.fit([self.specs[each] for each in {*started, oldest}]), f"{name} stands in the way of {oldest}"
+            assert fit_together([self.specs[each] for each in {*started, oldest}], ROOM), (
+                f"{name} stands in the way of {oldest}"
+            )
         self.beside.pop(name, None)
 
     def needy(self) -> dict[str, float]:
@@ -218,22 +219,12 @@ class World(RuleBasedStateMachine):
                 continue
             wishes = [each.joined for each in self.line if each.model == name]
             wishes += [state.wanted] if state.wanted is not None else []
-            if wishes and self.fit([self.specs[name]]):
+            if wishes and fit_together([self.specs[name]], ROOM):
                 found[name] = min(wishes)
         return found
 
     def check_memory(self) -> None:
-        assert self.fit([self.specs[name] for name, state in self.states.items() if state.phase in HOLDING])
-
-    @staticmethod
-    def fit(specs: list[ModelSpec]) -> bool:
-        for gpu, room in ROOM.items():
-            here = [each for each in specs if gpu in each.gpus]
-            if sum(each.memory for each in here) > room:
-                return False
-            if len(here) > 1 and any(each.role is Role.EXCLUSIVE for each in here):
-                return False
-        return True
+        assert fit_together([self.specs[name] for name, state in self.states.items() if state.phase in HOLDING], ROOM)
 
     # --- parts
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from fleet import spec
+from fleet import fit_together, spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.config import ModelSpec
 from router.scheduler import STRICT, Action, OpenGate, Policy, Snapshot, Start, Stop, Warm, Wish, decide
 from router.scheduling.decision import HOLDING
 from router.scheduling.fit import fits
@@ -90,16 +89,6 @@ def asked_for(found: Snapshot) -> set[str]:
     return {name for name, model in found.state.models.items() if model.wanted is not None} | {*found.waiting()}
 
 
-def fit_together(specs: list[ModelSpec]) -> bool:
-    for gpu, room in ROOM.items():
-        here = [each for each in specs if gpu in each.gpus]
-        if sum(each.memory for each in here) > room:
-            return False
-        if len(here) > 1 and any(each.role is Role.EXCLUSIVE for each in here):
-            return False
-    return True
-
-
 def starts(actions: tuple[Action, ...]) -> set[str]:
     return {each.model for each in actions if isinstance(each, Start)}
 
@@ -114,12 +103,14 @@ def test_those_who_wait_lose_one_unload_at_most(found: Snapshot) -> None:
     begun = starts(actions)
     assert begun & asked <= due
     holding = {name for name, model in models.items() if model.phase in HOLDING}
-    assert fit_together([found.specs[name] for name in holding | begun])
+    assert fit_together([found.specs[name] for name in holding | begun], ROOM)
     if due <= begun:
         return
     leaving = {each.model for each in actions if isinstance(each, Stop)} & spares
     after = holding - leaving | due | begun
-    assert fit_together([found.specs[name] for name in after]), f"{due - begun} cannot start when {leaving} have left"
+    assert fit_together([found.specs[name] for name in after], ROOM), (
+        f"{due - begun} cannot start when {leaving} have left"
+    )
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

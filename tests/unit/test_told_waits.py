@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from test_wait_bound import Placed, WarmWorld, box, clients, faults, fleets, policies, wishes
+from test_wait_bound import Placed, WarmWorld, box, clients, faults, fleets, policies, sessions, wishes
 
 from router.scheduling.forecast import outlook
 from router.scheduling.policy import Policy
@@ -55,11 +55,7 @@ def test_nobody_waits_longer_than_told(
     wrong: Faults,
     wished: list[tuple[float, float, int, Strength]],
 ) -> None:
-    sessions = [
-        Session(f"c{index}", start, tuple(Step(f"m{which % len(fleet)}", 0, tokens, pause) for _ in range(steps)))
-        for index, (start, which, steps, tokens, pause) in enumerate(found)
-    ]
-    world = Told(box(fleet, wrong.slow), sessions, Hearth(policy=policy), faults=wrong)
+    world = Told(box(fleet, wrong.slow), sessions(found, len(fleet)), Hearth(policy=policy), faults=wrong)
     world.wished = wished
     world.run()
     assert world.late == []

@@ -108,6 +108,14 @@ class WarmWorld(World):
 Placed = tuple[SimulatedModel, tuple[str, ...], Role]
 
 
+def sessions(found: Sequence[tuple[float, int, int, int, float]], models: int) -> list[Session]:
+    """What the clients of one example do on a box with so many models."""
+    return [
+        Session(f"c{index}", start, tuple(Step(f"m{which % models}", 0, tokens, pause) for _ in range(steps)))
+        for index, (start, which, steps, tokens, pause) in enumerate(found)
+    ]
+
+
 def box(fleet: list[Placed], slow: float = 1.0) -> Fleet:
     """The models as m0, m1, ... on up to three GPUs; the limits are as tight as they can be."""
     models = {f"m{index}": dataclasses.replace(each, name=f"m{index}") for index, (each, _, _) in enumerate(fleet)}
@@ -151,11 +159,7 @@ def test_no_wait_is_longer_than_the_bound(
     wrong: Faults,
     wished: list[tuple[float, float, int, Strength]],
 ) -> None:
-    sessions = [
-        Session(f"c{index}", start, tuple(Step(f"m{which % len(fleet)}", 0, tokens, pause) for _ in range(steps)))
-        for index, (start, which, steps, tokens, pause) in enumerate(found)
-    ]
-    world = WarmWorld(box(fleet, wrong.slow), sessions, Hearth(policy=policy), faults=wrong)
+    world = WarmWorld(box(fleet, wrong.slow), sessions(found, len(fleet)), Hearth(policy=policy), faults=wrong)
     world.wished = wished
     assert excess(world) == {}
 
