@@ -24,6 +24,7 @@ from router.store.admission import Admission
 
 #: An event stream may be silent for as long as its keep-alive comments are apart.
 _TIMEOUT = httpx.Timeout(10.0, connect=1.0, read=30.0)
+#: Seconds that Redis, and then the router, get to answer for /healthz.
 _HEALTH_LIMIT = 1.5
 _RETURNED = ("content-type", "cache-control", "retry-after")
 _OTHER_KEYS = (

@@ -87,6 +87,7 @@ class Catalogue(_Strict):
 
     @property
     def status(self) -> Status:
+        """How far the model can be relied on."""
         if self.disabled is not None:
             return Status.DISABLED
         return Status.EXPERIMENTAL if self.experimental else Status.PROVEN

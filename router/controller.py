@@ -40,6 +40,8 @@ from router.store.state import FleetState, ModelState, Phase
 
 log = logging.getLogger(__name__)
 
+#: Seconds between two tries to take the lock, between two looks for dead workers, and between two rounds while the
+#: runtime cannot be asked.
 _STANDBY_PAUSE = 0.3
 _VOID_INTERVAL = 2.0
 _TROUBLE_PAUSE = 1.0
@@ -64,7 +66,7 @@ class Controller:
         self.lock = GpuLock(store, secrets.token_hex(6))
         self._operations = Operations(config, store, self.lock, runtime, probe, memory, self._note_trouble)
         self._running: dict[str, Operation] = {}
-        self._suspects: set[str] = set()  # engines of which something was heard while an operation ended
+        self._suspects: set[str] = set()  # models whose engine may have changed while its operation ended: to inspect
         self._stir = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self.trouble = _NOT_ASKED
@@ -325,6 +327,8 @@ class Controller:
             return Instance(running=False)
 
     async def _adopt(self, name: str, instance: Instance, state: FleetState) -> None:
+        """Bring a model's phase in line with its engine: one that is gone has ended, and one that runs although the
+        phase says otherwise, or that was restarted past this router, is taken over or stopped."""
         model, spec = state.models[name], self._specs[name]
         if not instance.running:
             if model.phase in (Phase.READY, Phase.DRAINING):

@@ -81,6 +81,8 @@ class Refusal(HearthError):
     """A request that is not served now. `message` says what happened and what to do next.
 
     retry_after: seconds after which another try makes sense; None where trying again cannot help.
+    position: its place in the line, 1 is next. expected_seconds, at_most_seconds: until its model would have answered.
+    None where they are not known.
     log: the engine's last lines, shown to admins only.
     """
 

@@ -94,9 +94,12 @@ def decide(snapshot: Snapshot) -> Decision:
 
 @dataclass(slots=True)
 class _Plan:
-    """holding: who has memory now, or gets it by this decision; future: who will have it once all that is decided has
-    happened. Both without the spares, until it is known which of them stay. late: who has waited too long to be kept
-    waiting by anybody younger. behind: who gets memory while one of those waits."""
+    """What is decided so far. waiting: the line by model. leaving: by model, the reason why it leaves.
+
+    holding: the models that have memory now, or get it by this decision. future: those that will have it once all that
+    is decided has happened. A spare is in neither until it is known that it stays.
+    late: those that have waited for so long that nobody younger may keep them waiting. behind: those that get memory
+    while one of the late ones waits; what they take must not be what it needs."""
 
     waiting: Mapping[str, Sequence[Waiting]]
     leaving: dict[str, str]

@@ -40,6 +40,7 @@ class Caller:
 
 
 def services_here(request: Request) -> Services:
+    """What this application's routes work with."""
     services: Services = request.app.state.services
     return services
 
@@ -50,7 +51,8 @@ async def caller_here(
     role: Annotated[str, Header(alias=ROLE_HEADER)] = "",
     caller: Annotated[str, Header(alias=CALLER_HEADER)] = "",
 ) -> Caller:
-    # asked for each time: Redis may have lost it, and somebody else may have made a new one
+    """Who asks. Raises HTTPException (403) unless the gateway does, and StoreUnavailable."""
+    # the token is read each time: Redis may have lost it, and somebody else may have made a new one
     known = await services.store.api_token()
     if not hmac.compare_digest(token.encode(), known.encode()):
         raise HTTPException(403, "The router answers its gateway only; ask there.")
@@ -58,6 +60,7 @@ async def caller_here(
 
 
 def admin_here(caller: Annotated[Caller, Depends(caller_here)]) -> Caller:
+    """Who asks, an admin. Raises HTTPException (403) for others."""
     if not caller.admin:
         raise HTTPException(403, "This needs the admin key.")
     return caller

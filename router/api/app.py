@@ -32,6 +32,7 @@ from router.store.state import FleetState, Phase
 
 #: Seconds for which Redis is asked to wait for the next event. Longer than an answer may take, the stream would end.
 _EVENT_BLOCK = ANSWER_TIMEOUT / 2
+#: After so many waits without an event (8 s) a stream says that it is still there.
 _KEEPALIVE_ROUNDS = 20
 
 

@@ -99,6 +99,8 @@ class RequestView(BaseModel):
 
 
 class RequestsView(BaseModel):
+    """What runs and what waits, as far as the caller may see it."""
+
     requests: list[RequestView]
 
 
@@ -175,6 +177,7 @@ def model_view(
 
 
 def ended_request_view(request: EndedRequest) -> EndedRequestView:
+    """The line of the history for one request."""
     return EndedRequestView(
         model=request.model,
         caller=request.caller,

@@ -27,6 +27,7 @@ Model = Annotated[str, typer.Argument(help="The model's name.", show_default=Fal
 
 
 def seconds(text: str) -> float:
+    """A duration such as 90s or 15m. Raises typer.BadParameter."""
     try:
         return parse_duration(text)
     except ValueError as error:

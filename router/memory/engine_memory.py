@@ -109,6 +109,7 @@ class Loading:
         return None if self._load.disturbed else usage.used(self._before, after)
 
     def end(self) -> None:
+        """The load is over, however it went."""
         self._memory.ledger.end_load(self._load)
 
 
@@ -140,6 +141,7 @@ class Stopping:
         return finding
 
     def end(self) -> None:
+        """The stop is over, however it went."""
         self._memory.ledger.end_stop(self._releases)
 
     async def _back_on(self, gpu: str, release: Release, began: float) -> Finding | None:

@@ -60,12 +60,14 @@ class Ledger:
         self._releases: dict[str, Release] = {}
 
     def begin_load(self, gpus: tuple[str, ...]) -> Load:
+        """A load on these GPUs; `end_load` must follow. It disturbs what is under way there, and that disturbs it."""
         load = Load(gpus, disturbed=any(True for _ in self._beside(gpus)))
         self.disturb(gpus)
         self._loads.add(load)
         return load
 
     def end_load(self, load: Load) -> None:
+        """The load is over, however it went."""
         self._loads.discard(load)
 
     def begin_stop(self, before: Mapping[str, int]) -> dict[str, Release]:
@@ -82,6 +84,7 @@ class Ledger:
         return found
 
     def end_stop(self, releases: Mapping[str, Release]) -> None:
+        """The stop is over; the last of those that overlap on a GPU ends their common release."""
         for gpu, release in releases.items():
             release.stops -= 1
             if not release.stops:

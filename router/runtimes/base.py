@@ -22,11 +22,15 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Started:
+    """An engine runs, whoever has started it."""
+
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
+    """An engine has ended, whoever has stopped it. exit_code: None when nobody saw it."""
+
     model: str
     exit_code: int | None
     out_of_memory: bool = False

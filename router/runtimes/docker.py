@@ -28,8 +28,10 @@ T = TypeVar("T")
 
 #: Seconds: an answer that only reads must come well within the 2 s in which a client hears that Docker is away.
 _READ_LIMIT = 1.2
+#: Seconds that Docker gets to start a container, and to stop one beyond what the engine gets by its stop_timeout.
 _START_LIMIT = 60.0
 _STOP_MARGIN = 15.0
+#: Seconds between two tries to reach Docker.
 _RECONNECT_PAUSE = 0.5
 #: Signs of life: an event stream can be silent for hours, so the engine itself is asked this often (s).
 _PING_INTERVAL = 1.0
@@ -104,7 +106,7 @@ class DockerRuntime:
             client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    # ---
+    # --- calls to Docker
 
     async def _events(self, events: asyncio.Queue[dict[str, Any] | None]) -> AsyncIterator[RuntimeEvent]:
         """Events of our containers until the stream breaks or Docker stops answering."""

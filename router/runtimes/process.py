@@ -100,7 +100,7 @@ class ProcessRuntime:
         for pidfd in self._pidfds.copy():
             self._forget(pidfd)
 
-    # ---
+    # --- records of processes
 
     def _path(self, spec: ModelSpec, kind: str) -> Path:
         return self._dir / f"{re.sub(r'[^A-Za-z0-9._-]', '_', spec.name)}.{kind}"

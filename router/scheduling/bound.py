@@ -22,6 +22,7 @@ class Limits:
     drain: float
 
     def residency(self, policy: Policy) -> float:
+        """Seconds from the beginning of its load until its memory is free for the next."""
         return self.load + policy.minimum_service + self.drain + self.unload
 
 

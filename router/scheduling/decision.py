@@ -54,6 +54,8 @@ class CloseGate:
 
 @dataclass(frozen=True, slots=True)
 class OpenGate:
+    """Whoever asks for the model is served again: it need not leave any more."""
+
     model: str
 
 

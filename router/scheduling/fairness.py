@@ -19,6 +19,7 @@ from router.store.state import Waiting
 SMALLEST_SHARE, GREATEST_SHARE = 0.1, 10.0
 HIGHEST_PRIORITY = 5
 
+#: Seconds that a request, or a turn, counts at least: no division by zero, and no endless round.
 _SHORTEST = 1e-3
 
 

@@ -10,13 +10,15 @@ from router.scheduling.decision import Snapshot
 from router.scheduling.turns import Claim, latest_start, limit
 from router.store.state import ModelState, Phase, Waiting
 
+#: A moment that is always past: nobody keeps the gate open.
 _GONE = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stay:
     """until: the gate stays open up to then, if nothing changes. deadline: no hold and no new request takes it past
-    this. active: callers who are being served or are likely to be back."""
+    this. Both are seconds on the state's clock; what is past already means that nothing keeps it open.
+    active: callers who are being served or are likely to be back."""
 
     until: float
     deadline: float

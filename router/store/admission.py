@@ -41,14 +41,17 @@ WORKER_LIFE = 10.0
 #: Seconds that a heartbeat may take. Those who wait hear within 2 s that Redis is away: after two in a row without an
 #: answer, since the first alone may be a slow moment, of Redis or of this process.
 _BEAT_TIMEOUT = 0.6
-#: Seconds that waiting requests bear with a Redis that is away, and all requests with a router that is.
+#: Seconds that Redis may be away before requests that wait are refused.
 REDIS_PATIENCE = 1.1
+#: Seconds for which no router may have acted before requests that would need one are refused.
 ROUTER_PATIENCE = 30.0
+#: Seconds for which Redis is asked to wait for the next verdict, and between two tries while it is away.
 _INBOX_BLOCK = 1.0
 _RETRY_PAUSE = 0.2
+#: How often a request is asked for whose worker Redis does not know (any more); it registers again before each try.
 _ADMIT_TRIES = 3
-#: Stands for the running time of a request whose wait limit has passed.
-_TIMED_OUT = -2
+#: What the script `end` gets in place of a running time: the request did not run to its end; its wait limit has passed.
+_NOT_COMPLETED, _TIMED_OUT = -1, -2
 
 
 class Admission:
@@ -57,7 +60,9 @@ class Admission:
     def __init__(self, redis_url: str, worker: str | None = None) -> None:
         self.worker = worker or uuid.uuid4().hex[:12]
         self._redis = connect(redis_url)
-        self._pulse = connect(redis_url, answer_timeout=_BEAT_TIMEOUT, connections=1)  # it never stands behind requests
+        self._pulse = connect(
+            redis_url, answer_timeout=_BEAT_TIMEOUT, connections=1
+        )  # a heartbeat never queues behind requests
         self._inbox = connect(redis_url, answer_timeout=_INBOX_BLOCK + 1.0, connections=2)
         self._scripts = Scripts(self._redis)
         self._tickets: dict[str, Ticket] = {}
@@ -66,9 +71,10 @@ class Admission:
         self._suspicion = asyncio.Event()
         self._loops = Loops()
         self._last_verdict = "0-0"
-        # A question that timed out may still reach Redis, after the end of its request. So the worker registers anew
-        # after every failure, with a new generation: the store ignores questions of an older one, and the ends that
-        # are due are told after that. The lock keeps an end from overtaking a registration that names its request.
+        # A call of `admit` that timed out here may still be on its way to Redis. Carried out after the end of its
+        # request, it would leave a lease that nobody ends. So after every failure the worker registers with a new
+        # generation, and the scripts ignore calls of an older one; only then are the ends told that are due. The lock
+        # keeps an end from overtaking a registration that still names its request.
         self._generation = 0
         self._registered = False
         self._in_order = asyncio.Lock()
@@ -148,26 +154,26 @@ class Admission:
         return answer
 
     async def _wait(self, ticket: Ticket, patience: float, *, by_caller: bool) -> None:
+        """Return once the ticket has its lease. patience: seconds. by_caller: whether that is the caller's own limit.
+        Raises the Refusal."""
         try:
             async with asyncio.timeout(patience):
                 refusal = await asyncio.shield(ticket.verdict)
         except TimeoutError:
             ticket.timed_out = True
             place = await self.place(ticket)
-            kind, why = (
-                (CallerLimit, "the wait limit of this request has passed; ask again, or allow a longer wait")
-                if by_caller
-                else (
-                    WaitBoundExceeded,
-                    "the longest wait that this server allows has passed; ask again later",
-                )
-            )
+            kind: type[Refusal] = WaitBoundExceeded
+            why = "the longest wait that this server allows has passed; ask again later"
+            if by_caller:
+                kind = CallerLimit
+                why = "the wait limit of this request has passed; ask again, or allow a longer wait"
             raise kind(f"Model {ticket.model!r} is {place.phase}: {why}.", **standing(ticket, place)) from None
         if refusal is not None:
             raise refusal
         ticket.started = time.monotonic()
 
     async def _refusal(self, ticket: Ticket, answer: list[Any]) -> Refusal:
+        """What `admit` answers (see admit.lua) when it gives neither a lease nor a place in the line."""
         model = ticket.model
         match answer:
             case ["cooling", milliseconds, error, log_lines]:
@@ -203,7 +209,7 @@ class Admission:
                     f"{count} requests wait {who} already, which is the limit. Ask again when some of them are done.",
                     **told,
                 )
-        raise StoreUnavailable(f"unexpected answer from the store: {answer!r}")
+        raise StoreUnavailable(f"Redis gave an answer that makes no sense to this gateway: {answer!r}")
 
     async def place(self, ticket: Ticket) -> Place:
         """Where the ticket stands now. Raises StoreUnavailable."""
@@ -248,7 +254,11 @@ class Admission:
             now = time.monotonic()
             arguments: list[str | int] = []
             for ticket in batch:
-                ran = int((now - ticket.started) * 1000) if ticket.started is not None and ticket.completed else -1
+                ran = (
+                    int((now - ticket.started) * 1000)
+                    if ticket.started is not None and ticket.completed
+                    else _NOT_COMPLETED
+                )
                 arguments += [ticket.id, ticket.model, _TIMED_OUT if ticket.timed_out else ran]
             try:
                 async with self._in_order:
@@ -312,7 +322,7 @@ class Admission:
                 now = time.monotonic()
                 if unanswered > 1 and now - away_since >= REDIS_PATIENCE:
                     self._give_up_waiting()
-                await asyncio.sleep(asked + _RETRY_PAUSE - now)  # a timeout has been pause enough
+                await asyncio.sleep(max(0.0, asked + _RETRY_PAUSE - now))  # nothing after a timeout, which took longer
                 continue
             self._suspicion.clear()
             with contextlib.suppress(TimeoutError):

@@ -36,6 +36,7 @@ class FleetStore:
         self.key_ring = KeyRing(self._redis)
 
     async def close(self) -> None:
+        """Close the connections. Raises StoreUnavailable when Redis is away."""
         await self._redis.aclose()
         await self._listening.aclose()
 
@@ -136,9 +137,11 @@ class FleetStore:
         return holder
 
     async def keep_lock(self, holder: str, life: float) -> bool:
+        """Let the lock live for `life` more seconds; False when it is no longer this holder's."""
         return bool(await self._scripts.run("lock", "keep", "", holder, int(life * 1000)))
 
     async def drop_lock(self, holder: str) -> bool:
+        """Give the lock back; False when it was no longer this holder's."""
         return bool(await self._scripts.run("lock", "drop", "", holder, 0))
 
     # --- what the acting router writes

@@ -100,6 +100,7 @@ class KeyRing:
         return _key(row) if row else None
 
     async def of_id(self, key_id: str) -> Key | None:
+        """The key with this id; None once it has been revoked."""
         row = await self._scripts.run("key_find", "id", key_id)
         return _key(row) if row else None
 

@@ -21,11 +21,12 @@ from router.store.loops import Loops
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a key is remembered at most.
+#: Seconds for which a key is remembered at most, and how many are.
 _REMEMBERED = 0.8
 _MOST_KEYS = 2000
 #: Seconds between two batches of spend.
 FLUSH_PAUSE = 0.5
+#: Seconds for which a change is awaited before the connection is tried, and between two tries while Redis is away.
 _LISTEN_BLOCK = 1.0
 _RETRY_PAUSE = 0.2
 
@@ -90,6 +91,7 @@ class KnownKeys:
     # --- the tasks
 
     async def _listen(self) -> None:
+        """Forget all keys when one was changed, and whenever a change may have been missed."""
         while True:
             try:
                 async with self._channel.pubsub() as channel:

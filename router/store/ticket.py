@@ -56,6 +56,7 @@ class Ticket:
 
     @property
     def leased(self) -> bool:
+        """Whether it has got its lease; it may have ended since."""
         return self.started is not None
 
     @property

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Seconds between two looks whether a part is ready, and that a killed process gets to be gone.
 _PROBE_INTERVAL = 0.1
 _KILL_WAIT = 5.0
 _PR_SET_PDEATHSIG = 1
