@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import docker
 import requests.exceptions
 import typer
+import yaml
 from docker.errors import DockerException, NotFound
 from docker.utils import kwargs_from_env
 from rich.console import Console, Group, RenderableType
@@ -120,9 +122,16 @@ def _ask_docker(known: Known) -> None:
         finally:
             client.close()
     except NotFound:
-        known.missing["container"] = f"Docker has no container {name}: docker compose --profile models create"
+        known.missing["container"] = f"Docker has no container {name}{_how_to_create(known.engine)}"
     except (DockerException, requests.exceptions.RequestException, OSError) as error:
         known.missing["container"] = f"Docker cannot be asked: {type(error).__name__}"
+
+
+def _how_to_create(engine: Engine | None) -> str:
+    service = engine.service if engine else None
+    if service is None or not service.profiles:
+        return ""
+    return f": docker compose --profile {service.profiles[0]} create {service.name}"
 
 
 def as_object(known: Known) -> dict[str, Any]:
@@ -216,7 +225,7 @@ def _configuration_rows(known: Known) -> Rows:
         ("limits", f"start {format_duration(spec.start_timeout)}, stop {format_duration(spec.stop_timeout)}, "
                    f"drain {format_duration(spec.drain_timeout)}"),
         ("address", spec.api_base),
-        ("rules", ", ".join(f"{key}: {value}" for key, value in known.rules.items())),
+        ("rules", _in_line(known.rules)),
     ]  # fmt: skip
     if service is not None:
         rows += [
@@ -227,6 +236,11 @@ def _configuration_rows(known: Known) -> Rows:
     elif spec.command:
         rows.append(("command", " ".join(spec.command)))
     return rows
+
+
+def _in_line(rules: Mapping[str, Any]) -> str:
+    """As they would stand in the configuration."""
+    return yaml.safe_dump(dict(rules), default_flow_style=True, sort_keys=False, width=math.inf).strip()[1:-1]
 
 
 def _state_rows(known: Known) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,8 @@ async def _soak(
         views = {view.name: view for view in (await server.models()).models}
         cards = {card.name: card for card in (await server.catalogue()).cards}
         card = await card_of(server, model, cards, views)
+    if directory is not None:
+        _require_writable(directory)
     subject = Subject(model, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), card.context, load)
     plan = _plan(sizes, card, load)
     async with Asker(access.url, access.key, limit) as asker:
@@ -130,16 +133,29 @@ def _show(subject: Subject, outcome: Outcome, directory: Path | None, *, as_json
     if as_json:
         typer.echo(json.dumps(report.as_json(subject, outcome), indent=2))
     elif outcome.tiers:
-        out = Console(soft_wrap=True)
-        out.print(_table(outcome))
-        out.print(Text(report.verdict(subject, outcome)))
+        Console().print(_table(outcome))
+        for line in (*report.reasons(outcome), report.verdict(subject, outcome)):
+            typer.echo(line)
     if directory is not None:
         typer.echo(f"Report: {_write(directory, subject, outcome)}", err=True)
 
 
+def _require_writable(directory: Path) -> None:
+    """Said before hours of asking, not after. Raises ServerError."""
+    with _told(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+
+
 def _write(directory: Path, subject: Subject, outcome: Outcome) -> Path:
-    try:
+    with _told(directory):
         return report.write(directory, subject, outcome)
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ServerError(f"The report cannot be written to {directory}: {error.strerror}.") from error
 
@@ -147,10 +163,9 @@ def _write(directory: Path, subject: Subject, outcome: Outcome) -> Path:
 def _table(outcome: Outcome) -> Table:
     grid = bare_table()
     for heading in report.headings():
-        grid.add_column(heading.upper(), justify="right", no_wrap=True)
-    grid.add_column("WHY", overflow="fold")
+        grid.add_column(heading.upper(), justify="right", overflow="fold")
     for tier in outcome.tiers:
-        grid.add_row(*report.row(tier), Text(tier.reason), style="" if tier.passed else "bold red")
+        grid.add_row(*report.row(tier), style="" if tier.passed else "bold red")
     return grid
 
 

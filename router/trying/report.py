@@ -58,9 +58,14 @@ def as_markdown(subject: Subject, outcome: Outcome) -> str:
     """The same for people."""
     rows = [" | ".join(row(tier)) for tier in outcome.tiers]
     table = [f"| {' | '.join(_HEADINGS)} |", f"|{' --- |' * len(_HEADINGS)}", *(f"| {line} |" for line in rows)]
-    reasons = [f"- {tier.target:,} tokens: {tier.reason}" for tier in outcome.tiers if tier.reason]
+    listed = [f"- {reason}" for reason in reasons(outcome)]
     parts = [f"# {subject.model}, {subject.started}", verdict(subject, outcome), "\n".join(table)]
-    return "\n\n".join([*parts, *(["\n".join(reasons)] if reasons else [])]) + "\n"
+    return "\n\n".join([*parts, *(["\n".join(listed)] if listed else [])]) + "\n"
+
+
+def reasons(outcome: Outcome) -> list[str]:
+    """A line for each size that did not pass."""
+    return [f"{tier.target:,} tokens: {tier.reason}" for tier in outcome.tiers if tier.reason]
 
 
 def verdict(subject: Subject, outcome: Outcome) -> str:

@@ -108,6 +108,17 @@ async def test_soak_of_given_sizes_ends_with_1_when_one_fails(hearth: Observer) 
     assert "did not name the number" in needle, "the simulator cannot read"
 
 
+async def test_soak_says_all_of_it_in_eighty_columns(hearth: Observer, tmp_path: Path) -> None:
+    await hearth.wake("able")
+    (tmp_path / "file").touch()
+    unwritable = await hearth_says(hearth.stack, "soak", "able", "--report", str(tmp_path / "file"), code=1)
+    assert "cannot be written" in unwritable[1]
+    assert "tokens" not in unwritable[1], "nothing was asked yet"
+    out, _ = await hearth_says(hearth.stack, "soak", "able", "--tiers", "1k,1600", code=1)
+    assert "\u2026" not in out
+    assert "1,600 tokens: " in out
+
+
 async def test_soak_that_is_interrupted_leaves_its_report(hearth: Observer, tmp_path: Path) -> None:
     await hearth.wake("able")
     process = begin(hearth.stack, "soak", "able", "--tiers", "400,800", "--report", str(tmp_path))

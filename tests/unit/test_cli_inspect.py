@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from check_tree import plant
+from check_tree import edit, plant
+from docker.errors import NotFound
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -51,6 +53,24 @@ def test_without_a_server_it_says_what_the_files_say(tmp_path: Path) -> None:
     assert known["catalogue"]["catalogue"]["weights"] == "example/main"
     assert "No server" in known["missing"]["server"]
     assert "Docker cannot be asked" in known["missing"]["container"]
+
+
+def test_a_container_that_is_missing_is_created_with_its_own_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_there(*_: object) -> None:
+        raise NotFound("no such container")
+
+    monkeypatch.setattr("docker.APIClient", lambda **_: SimpleNamespace(inspect_container=not_there, close=list))
+    said = inspected(tmp_path, "main").stdout
+    assert "Docker has no container box-main: docker compose --profile models-built create box-main" in said
+
+
+def test_rules_stand_as_in_the_configuration(tmp_path: Path) -> None:
+    edit(plant(tmp_path).parent, "compose/litellm.yaml", "memory: 80GiB}",
+         "memory: 80GiB}\n      request_rules: {images: refuse, reasoning_effort: {minimal: low}}")  # fmt: skip
+    done = CliRunner().invoke(app, ["inspect", "main", "--config", str(tmp_path / "litellm_config.yaml")])
+    assert "images: refuse, reasoning_effort: {minimal: low}" in " ".join(done.stdout.split())
 
 
 def test_a_disabled_model_says_why(tmp_path: Path) -> None:
