@@ -16,9 +16,8 @@ from starlette.background import BackgroundTask
 
 from plugins.key_auth import ring_rules
 from plugins.lifecycle import caller_of, is_admin
-from router.api.access import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
-from router.api.dashboard import page_routes
-from router.api.keys import PATH as KEYS_PATH
+from router.api.page import page_routes
+from router.api.protocol import CALLER_HEADER, KEYS_PATH, ROLE_HEADER, TOKEN_HEADER
 from router.errors import StoreUnavailable
 from router.store.admission import Admission
 

@@ -8,16 +8,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
 
+from router.api.protocol import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
 from router.config import Config
 from router.controller import Controller
 from router.memory.gauge import Gauges, MemoryGauge
 from router.runtimes.base import Runtime
 from router.store.fleet import FleetStore
-
-#: Headers between the gateway and the router.
-TOKEN_HEADER = "X-Hearth-Token"  # noqa: S105 - a header's name
-ROLE_HEADER = "X-Hearth-Role"
-CALLER_HEADER = "X-Hearth-Caller"
 
 
 @dataclass(frozen=True, slots=True)

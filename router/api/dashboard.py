@@ -1,34 +1,19 @@
-"""The dashboard: its page, which holds no data and is served to everybody, and the stream of data, which is not."""
+"""The dashboard's data: a stream of what has changed, for whoever has a key. Its page is router.api.page."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
-from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from router.api.access import Caller, CallerHere, ServicesHere, caller_here
 from router.api.feed import Feed, Picture
 from router.api.frames import NOTHING_NEW, frame, in_seconds
 from router.store.fleet import FleetStore
-
-_PAGE = Path(__file__).parents[1] / "dashboard"
-_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-#: The page's files by address; nothing else in that folder is served.
-_ASSETS = sorted(file.name for file in _PAGE.iterdir() if file.suffix in (".js", ".css", ".svg"))
-FILES = {"": "index.html"} | {name: name for name in _ASSETS}
-
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # the browser keeps it, and asks whether it is still the same
-}
 
 #: Seconds after which a silent stream says that it is still there.
 KEEPALIVE = 5.0
@@ -36,25 +21,6 @@ KEEPALIVE = 5.0
 LIFE = 300.0
 #: Events of the past that a new page gets.
 _RECENT = 200
-
-
-def page_routes() -> APIRouter:
-    """The page's files, without a key."""
-    routes = APIRouter()
-
-    @routes.get("/lifecycle")
-    async def to_page() -> RedirectResponse:
-        return RedirectResponse("lifecycle/", 307)
-
-    def add(address: str, name: str) -> None:
-        async def file() -> Response:
-            return FileResponse(_PAGE / name, media_type=_KINDS[Path(name).suffix], headers=_HEADERS)
-
-        routes.add_api_route(f"/lifecycle/{address}", file, methods=["GET"])
-
-    for address, name in FILES.items():
-        add(address, name)
-    return routes
 
 
 def stream_routes(feed: Feed) -> APIRouter:

@@ -5,48 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from router.api.access import CallerHere, ServicesHere, admin_here
+from router.api.key_views import KeysView, KeyView, NewSecretView
+from router.api.protocol import KEYS_PATH
 from router.scheduling.fairness import GREATEST_SHARE, HIGHEST_PRIORITY, SMALLEST_SHARE
 from router.store.key_ring import Key, KeyLimits, caller_of_id
-
-#: How all addresses here begin.
-PATH = "/lifecycle/key"
 
 #: A key's name is part of an address and of the tables that people read.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 #: Seconds that a key may live, and an old secret still work: thirty years.
 _LONGEST = 10**9
-
-
-class KeyView(BaseModel):
-    """One key, without its secret. Times are unix seconds, money US dollars; None: no limit, or never.
-    fingerprint: the last letters of its newest secret."""
-
-    name: str
-    fingerprint: str
-    limits: KeyLimits
-    created: float
-    expires: float | None
-    blocked: bool
-    spend: float
-    tokens: int
-    last_used: float | None
-
-
-class KeysView(BaseModel):
-    """All keys by name. now: the server's clock in unix seconds."""
-
-    now: float = 0.0
-    keys: list[KeyView]
-
-
-class NewSecretView(BaseModel):
-    """A secret, told this once."""
-
-    name: str
-    key: str = Field(repr=False)
 
 
 class NewKey(KeyLimits):
@@ -62,7 +32,7 @@ _for_admins = [Depends(admin_here)]
 routes = APIRouter()
 
 
-@routes.get(PATH)
+@routes.get(KEYS_PATH)
 async def read_own_key(services: ServicesHere, caller: CallerHere) -> KeysView:
     """The key that asks."""
     own = [key for key in await services.store.key_ring.all() if caller_of_id(key.id) == caller.key]
@@ -71,13 +41,13 @@ async def read_own_key(services: ServicesHere, caller: CallerHere) -> KeysView:
     return await _shown(services, own)
 
 
-@routes.get(f"{PATH}s", dependencies=_for_admins)
+@routes.get(f"{KEYS_PATH}s", dependencies=_for_admins)
 async def list_keys(services: ServicesHere) -> KeysView:
     """All keys."""
     return await _shown(services, await services.store.key_ring.all())
 
 
-@routes.post(f"{PATH}s", dependencies=_for_admins)
+@routes.post(f"{KEYS_PATH}s", dependencies=_for_admins)
 async def create_key(services: ServicesHere, response: Response, asked: Annotated[NewKey, Query()]) -> NewSecretView:
     """A new key."""
     limits = KeyLimits(**asked.model_dump(exclude={"name", "life"}))
@@ -89,7 +59,7 @@ async def create_key(services: ServicesHere, response: Response, asked: Annotate
     return NewSecretView(name=asked.name, key=secret)
 
 
-@routes.get(f"{PATH}s/{{name}}", dependencies=_for_admins)
+@routes.get(f"{KEYS_PATH}s/{{name}}", dependencies=_for_admins)
 async def read_key(services: ServicesHere, name: str) -> KeysView:
     """One key."""
     found = [key for key in await services.store.key_ring.all() if key.name == name]
@@ -98,14 +68,14 @@ async def read_key(services: ServicesHere, name: str) -> KeysView:
     return await _shown(services, found)
 
 
-@routes.delete(f"{PATH}s/{{name}}", dependencies=_for_admins)
+@routes.delete(f"{KEYS_PATH}s/{{name}}", dependencies=_for_admins)
 async def revoke_key(services: ServicesHere, name: str) -> None:
     """Forget the key: it is refused from now on, also by requests that wait."""
     if not await services.store.key_ring.revoke(name):
         raise _missing(name)
 
 
-@routes.post(f"{PATH}s/{{name}}/rotate", dependencies=_for_admins)
+@routes.post(f"{KEYS_PATH}s/{{name}}/rotate", dependencies=_for_admins)
 async def rotate_key(
     services: ServicesHere,
     response: Response,
@@ -120,14 +90,14 @@ async def rotate_key(
     return NewSecretView(name=name, key=secret)
 
 
-@routes.post(f"{PATH}s/{{name}}/block", dependencies=_for_admins)
+@routes.post(f"{KEYS_PATH}s/{{name}}/block", dependencies=_for_admins)
 async def block_key(services: ServicesHere, name: str) -> None:
     """Refuse the key until it is unblocked."""
     if not await services.store.key_ring.block(name, blocked=True):
         raise _missing(name)
 
 
-@routes.post(f"{PATH}s/{{name}}/unblock", dependencies=_for_admins)
+@routes.post(f"{KEYS_PATH}s/{{name}}/unblock", dependencies=_for_admins)
 async def unblock_key(services: ServicesHere, name: str) -> None:
     """Let a blocked key be used again."""
     if not await services.store.key_ring.block(name, blocked=False):

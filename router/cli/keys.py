@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from router.api.keys import KeysView, KeyView, NewSecretView
+from router.api.key_views import KeysView, KeyView, NewSecretView
 from router.cli.options import AsJson, Url, access_to, run, seconds
 from router.cli.server import Server
 from router.cli.tables import bare_table

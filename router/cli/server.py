@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from router.api import keys
-from router.api.keys import KeysView, NewSecretView
+from router.api.key_views import KeysView, NewSecretView
+from router.api.protocol import KEYS_PATH
 from router.api.views import ActionView, CatalogueView, ModelsView, ModelView, RequestsView
 from router.errors import HearthError
 from router.supervisor import master_key, running_server
@@ -136,7 +136,7 @@ class Server:
 
     async def own_key(self) -> KeysView:
         """The key that asks."""
-        return _parse(KeysView, await self._call("GET", keys.PATH))
+        return _parse(KeysView, await self._call("GET", KEYS_PATH))
 
     async def create_key(self, parameters: Sequence[tuple[str, str]]) -> NewSecretView:
         return _parse(NewSecretView, await self._call("POST", _key_path(), parameters))
@@ -254,7 +254,7 @@ def explain(answer: httpx.Response) -> str:
 
 
 def _key_path(name: str | None = None) -> str:
-    return f"{keys.PATH}s" if name is None else f"{keys.PATH}s/{quote(name, safe='')}"
+    return f"{KEYS_PATH}s" if name is None else f"{KEYS_PATH}s/{quote(name, safe='')}"
 
 
 def _parse(view: type[View], answer: httpx.Response) -> View:

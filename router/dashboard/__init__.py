@@ -1,1 +1,1 @@
-"""The dashboard's page: files that are served as they are (router.api.dashboard)."""
+"""The dashboard's page: files that are served as they are (router.api.page)."""

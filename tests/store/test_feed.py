@@ -12,8 +12,9 @@ import pytest
 from fleet import config, spec
 
 from router.api import dashboard
-from router.api.access import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER, Services
+from router.api.access import Services
 from router.api.app import create_app
+from router.api.protocol import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
 from router.scheduler import Outlook
 from router.store.admission import Admission
 from router.store.fleet import FleetStore

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from fleet import config, spec
 
-from router.api.access import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER, Services
+from router.api.access import Services
 from router.api.app import create_app
+from router.api.protocol import CALLER_HEADER, ROLE_HEADER, TOKEN_HEADER
 from router.simulator.replay import read_records
 from router.store import fleet as fleet_module
 from router.store import keys

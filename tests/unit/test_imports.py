@@ -26,6 +26,19 @@ def imported(pattern: str) -> dict[str, set[str]]:
     return found
 
 
+def reached(pattern: str) -> set[str]:
+    """All modules that are imported by what matches, or by modules of ours that it imports."""
+    found: set[str] = set()
+    due = list(imported(pattern).values())
+    while due:
+        for name in due.pop() - found:
+            found.add(name)
+            path = f"{name.replace('.', '/')}.py"
+            if below(name, "router", "plugins") and (ROOT / path).is_file():
+                due.extend(imported(path).values())
+    return found
+
+
 def below(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
@@ -39,6 +52,13 @@ def below(name: str, *packages: str) -> bool:
 def test_what_is_never_imported(pattern: str, never: tuple[str, ...]) -> None:
     for path, names in imported(pattern).items():
         assert not [name for name in names if below(name, *never)], path
+
+
+@pytest.mark.parametrize("pattern", ["plugins/**/*.py", "router/cli/*.py"])
+def test_who_asks_the_router_does_not_load_it(pattern: str) -> None:
+    found = reached(pattern)
+    assert "router.api.protocol" in found
+    assert not found & {"router.controller", "router.operations", "router.runtimes.docker", "router.api.access"}
 
 
 def test_the_store_imports_nothing_of_ours_but_the_errors() -> None:
