@@ -240,7 +240,7 @@ class Controller:
             await self._store.refuse(self.lock.holder, ServiceUnavailable(message, retry_after=30.0), unknown)
 
     async def _refuse_what_needs_the_runtime(self, state: FleetState) -> None:
-        await self._store.set_trouble(self.trouble)
+        await self._store.set_trouble(self.lock.holder, self.trouble)
         loading = {name for name, operation in self._running.items() if operation.kind is Phase.STARTING}
         able = {name for name, model in state.models.items() if model.phase in (Phase.READY, Phase.DRAINING)} | loading
         stuck = [request.id for request in state.line if request.model in state.models and request.model not in able]
@@ -280,7 +280,7 @@ class Controller:
                 case Lost(reason):
                     self._watching = False
                     self._note_trouble(reason)
-                    await self._store.set_trouble(reason)
+                    await self._store.set_trouble(self.lock.holder, reason)
                 case Started(name):
                     await self._reconcile([name])
                 case Exited(name, _):
@@ -316,7 +316,7 @@ class Controller:
             await self._adopt(name, instance, state)
         if self._watching and set(names) == set(self._specs):
             self.trouble = ""
-            await self._store.set_trouble("")
+            await self._store.set_trouble(self.lock.holder, "")
         self._stir.set()
 
     async def _inspect(self, spec: ModelSpec) -> Instance:

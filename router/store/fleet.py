@@ -1,4 +1,8 @@
-"""The router's side of the store. Writes carry the fencing token; a late one raises Fenced and changes nothing."""
+"""The router's side of the store.
+
+Writes that steer anything carry the fencing token; a late one raises Fenced and changes nothing. Learned costs, what
+callers are told and notes among the events go without.
+"""
 
 from __future__ import annotations
 
@@ -220,10 +224,9 @@ class FleetStore:
                 pipe.hdel(keys.pauses(model), *forgotten)
             await pipe.execute()
 
-    async def set_trouble(self, reason: str) -> None:
+    async def set_trouble(self, holder: str, reason: str) -> None:
         """Say why nothing can be woken now; empty when all is well."""
-        async with translated():
-            await self._redis.hset(keys.ROUTER, "trouble", reason)
+        await self._scripts.run("trouble", holder, reason)
 
     async def api_token(self) -> str:
         """What a gateway shows to routers. Raises StoreUnavailable."""

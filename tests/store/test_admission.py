@@ -228,7 +228,7 @@ async def test_cooldown_grows_up_to_its_longest(acting: Acting) -> None:
 async def test_trouble_of_the_runtime_refuses_only_what_needs_it(
     gateway: Admission, acting: Acting, phase: Phase
 ) -> None:
-    await acting.store.set_trouble("Docker is away")
+    await acting.store.set_trouble(acting.holder, "Docker is away")
     await acting.move("m", phase)
     ticket = Ticket("m")
     asking = ask(gateway, ticket)

@@ -87,7 +87,11 @@ async def _fail(store: FleetStore, holder: str, request: str) -> object:
     return await store.fail(holder, "m", ModelFailed("late"), error="late", first=1, longest=9, stopped=True)
 
 
-@pytest.mark.parametrize("write", [_move, _grant, _refuse, _fail])
+async def _trouble(store: FleetStore, holder: str, request: str) -> object:
+    return await store.set_trouble(holder, "late")
+
+
+@pytest.mark.parametrize("write", [_move, _grant, _refuse, _fail, _trouble])
 async def test_late_holder_changes_nothing(
     fleet_store: FleetStore, gateway: Admission, redis_url: str, write: Write
 ) -> None:
