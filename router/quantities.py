@@ -51,14 +51,18 @@ def parse_size(value: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """Short text for people: `0.4s`, `45s`, `3m20s`, `2h05m`, `20m`."""
+    """Short text for people: `0.4s`, `45s`, `3m20s`, `2h05m`, `20m`, `29d23h`."""
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
-    large, small = divmod(whole, 60) if whole < 3600 else divmod(whole // 60, 60)
-    units = "ms" if whole < 3600 else "hm"
+    if whole < 3600:
+        (large, small), units = divmod(whole, 60), "ms"
+    elif whole < 2 * 86400:
+        (large, small), units = divmod(whole // 60, 60), "hm"
+    else:
+        (large, small), units = divmod(whole // 3600, 24), "dh"
     return f"{large}{units[0]}" + (f"{small:02d}{units[1]}" if small else "")
 
 

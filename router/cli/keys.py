@@ -25,7 +25,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Name = Annotated[str, typer.Argument(help="The key's name.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(help="The key's name: letters, digits, and . _ @ - between them.", show_default=False)
+]
 
 
 @app.command()

@@ -244,11 +244,14 @@ async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
 
 
 def explain(answer: httpx.Response) -> str:
-    """What an error's body says, in one line: ours has `detail`, LiteLLM's `error.message`."""
+    """What an error's body says, in one line: ours has `detail`, a list of faults if it is about what was asked,
+    LiteLLM's `error.message`."""
     try:
         body: Any = answer.json()
         said = body.get("detail") or body["error"]["message"]
-    except (ValueError, AttributeError, KeyError, TypeError):
+        if isinstance(said, list):
+            said = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in said)
+    except (ValueError, AttributeError, LookupError, TypeError):
         said = answer.text or answer.reason_phrase
     return " ".join(str(said).split())[:500]
 

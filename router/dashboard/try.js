@@ -21,8 +21,9 @@ export class Try {
   }
 
   offer(models) {
-    const names = models.map((model) => model.name)
-      .filter((name) => !name.includes("*") && (!this.allowed || this.allowed.has(name)));
+    const all = models.map((model) => model.name).filter((name) => !name.includes("*"));
+    const own = all.filter((name) => this.allowed?.has(name));
+    const names = own.length ? own : all; // a key for "qwen*" has no model in its list, and may use some
     if (names.join("\n") === this.names) return;
     this.names = names.join("\n");
     const select = byId("try-model"), chosen = select.value;

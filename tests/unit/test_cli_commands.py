@@ -417,6 +417,8 @@ def test_simulate_takes_what_the_server_has_learned(stub: Stub, tmp_path: Path) 
         (404, {"detail": "There is no model 'x'."}, "There is no model 'x'."),
         (409, {"detail": "Wake it instead."}, "Wake it instead."),
         (503, {"detail": "The router does\nnot answer"}, "Not available now: The router does not answer"),
+        (422, {"detail": [{"loc": ["query", "name"], "msg": "Too long", "input": "x"}]}, "422: name: Too long\n"),
+        (422, {"detail": ["odd"]}, "The server answered 422"),
         (500, {}, "The server answered 500"),
     ],
 )

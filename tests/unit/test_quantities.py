@@ -39,8 +39,10 @@ def test_size_that_makes_no_sense_is_refused(text: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.44, "0.4s"), (45.2, "45s"), (59.7, "1m"), (200, "3m20s"), (7500, "2h05m")]
-)
+    ("seconds", "text"),
+    [(0.44, "0.4s"), (45.2, "45s"), (59.7, "1m"), (200, "3m20s"), (7500, "2h05m"),
+     (172_799, "47h59m"), (30 * 86400 - 1, "29d23h"), (2 * 86400, "2d")],
+)  # fmt: skip
 def test_duration_is_written_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
