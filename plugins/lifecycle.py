@@ -17,7 +17,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy import proxy_server
 from litellm.proxy._types import LitellmUserRoles, ProxyException, UserAPIKeyAuth
 
-from plugins.answer import refusal_headers, waited_headers
+from plugins.answer_forms import refusal_headers, waited_headers
 from plugins.loading_messages import LOADING_HEADER, Progress
 from plugins.request_checks import LONGEST_NAME
 from plugins.request_rules.access import may_use

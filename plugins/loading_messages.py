@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from plugins.answer import Sign, place_headers
+from plugins.answer import Sign
+from plugins.answer_forms import place_headers
 from plugins.request_scope import RequestScope
 from router.errors import StoreUnavailable
 from router.quantities import format_duration

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote, unquote
 
-from plugins.answer import Answer
+from plugins.answer import Answer, Message
 from plugins.request_checks import Fault, check_body, check_kind, takes_json
 from router.errors import Refusal
 from router.store.admission import Admission
@@ -26,7 +26,6 @@ from router.store.ticket import Ticket
 
 log = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from plugins.answer import Answer, Sign, error_in_stream, in_openai_form, place_headers, refusal_headers, waited_headers
+from plugins.answer import Answer, Sign
+from plugins.answer_forms import error_in_stream, in_openai_form, place_headers, refusal_headers, waited_headers
 from router.errors import CallerLimit, Cancelled, ModelFailed
 from router.store.ticket import Place
 
