@@ -48,12 +48,12 @@ class Answer:
         self._sending_sign = asyncio.Lock()
         self._begun = False  # LiteLLM's answer has begun
         self._committed = False  # we have sent the status, for the sake of a sign of life
-        self._late_error: bytearray | None = None
-        self._zipped = False
+        self._late_error: bytearray | None = None  # the body of an error so far; it is sent at its end, in our form
+        self._zipped = False  # LiteLLM's answer is compressed
         self._streams: bool | None = None  # whether what has begun to be sent is a stream of events
         self._held: Message | None = None  # the head of an error whose form is not known yet
-        self._muted = False
-        self.complete = False
+        self._muted = False  # what LiteLLM sends from now on is dropped
+        self.complete = False  # LiteLLM's answer has been sent to its end
 
     def set_headers(self, headers: dict[str, str]) -> None:
         """Headers for the answer, whatever it will be, beside those already set."""

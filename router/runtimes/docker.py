@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -97,7 +98,7 @@ class DockerRuntime:
                 async for event in self._events(events):
                     yield event
             finally:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception):  # it may be broken already, in any way
                     stream.close()
                 client.close()
 
@@ -166,7 +167,20 @@ class DockerRuntime:
         except APIError:
             raise
         except (DockerException, requests.exceptions.RequestException, OSError, TimeoutError) as error:
-            raise RuntimeUnavailable(f"Docker cannot be asked: {error}") from error
+            raise RuntimeUnavailable(f"Docker cannot be asked: {_explained(error)}") from error
+
+
+def _explained(error: Exception) -> str:
+    """Why Docker cannot be asked, with what to do where that is known."""
+    said = str(error)
+    if isinstance(error, TimeoutError | requests.exceptions.Timeout) or "timed out" in said:
+        return "it does not answer in time"
+    where = os.environ.get("DOCKER_HOST") or "its usual socket, /var/run/docker.sock"
+    if "Permission denied" in said:
+        return f"this user may not use {where}; run the router in the group that the socket belongs to"
+    if "No such file" in said or "Connection refused" in said:
+        return f"nothing answers at {where}; start Docker, or set DOCKER_HOST to where it listens"
+    return said
 
 
 def _pump(stream: Any, events: asyncio.Queue[dict[str, Any] | None], loop: asyncio.AbstractEventLoop) -> None:
