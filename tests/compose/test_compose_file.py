@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -297,3 +298,19 @@ def test_make_env_fills_in_every_secret(tmp_path: Path) -> None:
     assert all(re.fullmatch("(sk-)?[0-9a-f]{48}", value) for value in values.values()), values
     assert len({value.removeprefix("sk-") for value in values.values()}) == 4
     assert written.stat().st_mode & 0o077 == 0
+
+
+def test_open_webui_reaches_the_gateway_and_is_reached_on_this_machine_only(services: dict[str, Service]) -> None:
+    variables = {"HEARTH_API_KEY": "sk-own", "WEBUI_SECRET_KEY": "x"}
+    beside = ROOT / "examples" / "clients" / "open-webui.yml"
+    webui = Composition(variables=variables, overrides=[beside]).config()["services"]["open-webui"]
+    base = urlsplit(webui["environment"]["OPENAI_API_BASE_URL"])
+    assert base.hostname is not None
+    assert set(webui["networks"]) <= set(services[base.hostname]["networks"])
+    assert base.port in {port["target"] for port in services[base.hostname]["ports"]}
+    (port,) = webui["ports"]
+    assert port["host_ip"] == "127.0.0.1"
+    assert webui["environment"]["OPENAI_API_KEY"] == "sk-own"
+    refused = Composition(overrides=[beside]).run("config", "--quiet", check=False)
+    assert "required variable" in refused.stderr
+    assert refused.returncode
