@@ -25,7 +25,7 @@ from plugins.request_rules.pipeline import Pipeline
 from plugins.request_scope import MAX_WAIT_HEADER, RequestScope, current_scope
 from plugins.tracing import trace_wait
 from router.config import Config
-from router.errors import Refusal, ServiceUnavailable, StoreUnavailable, Unfit
+from router.errors import ModelNeverFits, Refusal, ServiceUnavailable, StoreUnavailable, Unfit
 from router.scheduling.fairness import clamped
 from router.settings import LoadingMessages
 from router.store.key_ring import caller_of_id
@@ -50,6 +50,7 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
             for name, spec in config.models.items()
         }
         self._disabled = config.disabled
+        self._oversized = config.oversized
         self._engines = {_address(spec.api_base): name for name, spec in config.models.items()}
         self._names: dict[str, str | None] = {}
         self._forget_at = 0.0
@@ -143,7 +144,11 @@ class LifecycleHook(CustomLogger):  # type: ignore[misc] # LiteLLM is not typed 
             self._forget_at = now + _REMEMBERED
         if model not in self._names:
             self._names[model] = _resolve(model, self._engines)
-        return self._names[model]
+        name = self._names[model]
+        if name in self._oversized:
+            never = ModelNeverFits.of(str(name))
+            raise Refused(never.message, param="model", type=never.type, code=never.status)
+        return name
 
 
 def is_admin(key: UserAPIKeyAuth) -> bool:

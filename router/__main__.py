@@ -111,6 +111,8 @@ def main() -> int:
             logging.getLogger(chatty).setLevel(logging.WARNING)
         config = configuration.load(environment.config)
         gauge = open_gauges(config.settings.gpus)
+        for fault in config.oversized.values():
+            log.warning("%s; requests for it are refused", fault)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

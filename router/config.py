@@ -59,8 +59,9 @@ class Config(BaseModel):
     """The whole lifecycle configuration: global settings, and by name the models and the rules for their requests.
 
     rules: also of models without a lifecycle; models of which nothing is said are not in it.
-    cards: of all models with a lifecycle. disabled: those that are not served, with the reason; they are in no other
-    mapping but `cards`.
+    cards: of all models with a lifecycle. disabled: those that are not served, with the reason. oversized: those that
+    declare more memory than their GPU has for models, with the fault; they do not keep the others from being served.
+    Both are in no other mapping but `cards`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,6 +71,7 @@ class Config(BaseModel):
     rules: dict[str, RequestRules] = {}
     cards: dict[str, Card] = {}
     disabled: dict[str, str] = {}
+    oversized: dict[str, str] = {}
 
 
 def load(path: Path) -> Config:
@@ -121,26 +123,32 @@ def parse(document: Mapping[str, Any]) -> Config:
     faults.extend(_shared_names(found.models))
     disabled = {name: card.catalogue.disabled for name, card in found.cards.items() if card.catalogue.disabled}
     if settings is not None:
-        never_warm = _never_warm(settings, found.models, found.cards, disabled)
+        reasons = dict.fromkeys(found.oversized, "too large for its GPU") | {
+            name: f"disabled: {reason}" for name, reason in disabled.items()
+        }
+        never_warm = _never_warm(settings, found.models, found.cards, reasons)
         faults.extend(f"general_settings.lifecycle.{fault}" for fault in never_warm)
     if settings is None or faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join([*faults, *found.oversized.values()]))
     return Config(
         settings=settings,
         models={name: spec for name, spec in found.models.items() if name not in disabled},
         rules={name: rules for name, rules in found.rules.items() if name not in disabled},
         cards=found.cards,
         disabled=disabled,
+        oversized=found.oversized,
     )
 
 
 class _Entries:
-    """What the entries of `model_list` say. A model whose lifecycle does not go with the settings has a card alone."""
+    """What the entries of `model_list` say. A model whose lifecycle does not go with the settings has a card alone.
+    oversized: see Config."""
 
     def __init__(self, faults: list[str]) -> None:
         self.models: dict[str, ModelSpec] = {}
         self.rules: dict[str, RequestRules] = {}
         self.cards: dict[str, Card] = {}
+        self.oversized: dict[str, str] = {}
         self._faults = faults
 
     def read(self, entry: Mapping[str, Any], place: str, settings: LifecycleSettings | None) -> None:
@@ -194,7 +202,11 @@ class _Entries:
         api_base = _from_environment(str(parameters.get("api_base") or ""))
         misfits = list(_misfits(lifecycle, settings, api_base))
         self._faults.extend(f"{where}: {misfit}" for misfit in misfits)
-        if not misfits:
+        if misfits:
+            return
+        if too_large := _too_large(lifecycle, settings):
+            self.oversized[name] = f"{where}.memory: {too_large}"
+        else:
             self.models[name] = _spec(name, lifecycle, settings, api_base)
 
 
@@ -231,14 +243,18 @@ def _misfits(lifecycle: ModelLifecycle, settings: LifecycleSettings, api_base: s
     for gpu in lifecycle.gpu:
         if gpu not in settings.gpus:
             yield f"gpu: {gpu!r} is not one of general_settings.lifecycle.gpus: {', '.join(settings.gpus)}"
-            continue
-        room = settings.gpus[gpu].room
-        if lifecycle.memory > room:
-            claim = format_size(lifecycle.memory)
-            yield f"memory: {claim} never fits GPU {gpu}, which has {format_size(room)} for models"
     address = urlsplit(api_base)
     if address.scheme not in ("http", "https") or not address.hostname:
         yield "litellm_params.api_base: is missing; it is the engine's address, such as http://NAME:8000/v1"
+
+
+def _too_large(lifecycle: ModelLifecycle, settings: LifecycleSettings) -> str:
+    """Which GPU a model can never fit; empty when it fits each of its own, being alone."""
+    for gpu in lifecycle.gpu:
+        room = settings.gpus[gpu].room
+        if lifecycle.memory > room:
+            return f"{format_size(lifecycle.memory)} never fits GPU {gpu}, which has {format_size(room)} for models"
+    return ""
 
 
 def _spec(name: str, lifecycle: ModelLifecycle, settings: LifecycleSettings, api_base: str) -> ModelSpec:
@@ -285,10 +301,10 @@ def _shared_names(models: Mapping[str, ModelSpec]) -> Iterator[str]:
 
 
 def _never_warm(
-    settings: LifecycleSettings, models: Mapping[str, ModelSpec], names: Collection[str], disabled: Mapping[str, str]
+    settings: LifecycleSettings, models: Mapping[str, ModelSpec], names: Collection[str], never_run: Mapping[str, str]
 ) -> Iterator[str]:
     """What keeps a model from ever being kept warm as the settings say. names: of all models with a lifecycle, also
-    those that do not go with the settings."""
+    those that do not go with the settings. never_run: those that are never started, with what they are."""
     default = settings.default_model
     wished = [(f"preload.{index}", name) for index, name in enumerate(settings.preload)]
     wished += [("default_model", default)] if default is not None else []
@@ -298,12 +314,12 @@ def _never_warm(
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield f"{path}: {name!r} is not a model with a lifecycle{hint}"
-        elif name in disabled:
-            yield f"{path}: {name!r} is disabled: {disabled[name]}"
+        elif name in never_run:
+            yield f"{path}: {name!r} is {never_run[name]}"
         elif name in models and models[name].role is Role.UTILITY:
             yield f"{path}: {name!r} is a utility, which is kept running anyway; leave it out"
     preloads = [spec for spec in models.values() if spec.name in settings.preload]
-    utilities = [spec for spec in models.values() if spec.role is Role.UTILITY and spec.name not in disabled]
+    utilities = [spec for spec in models.values() if spec.role is Role.UTILITY and spec.name not in never_run]
     standing = [spec for spec in models.values() if spec in preloads or spec.name == default]
     together = "preload and default_model" if default else "preload"
     for gpu, whole in settings.gpus.items():

@@ -197,13 +197,7 @@ class Controller:
             case OpenGate():
                 await self._store.move(holder, name, [Phase.DRAINING], Phase.READY, event="reopened")
             case Refuse(_, requests):
-                refusal = ModelNeverFits(
-                    f"Model {name!r} needs more memory than its GPU has for models. Lower its memory in the "
-                    "configuration, or its GPU's reserve.",
-                    model=name,
-                    phase=state.models[name].phase,
-                )
-                await self._store.refuse(holder, refusal, requests)
+                await self._store.refuse(holder, ModelNeverFits.of(name), requests)
 
     def _take_up(self, state: FleetState) -> None:
         """Begin the operation that a phase calls for, if none is under way: new ones and those of an earlier router."""

@@ -135,6 +135,15 @@ class ModelNeverFits(Refusal):
     status = 400
     type = "model_does_not_fit"
 
+    @classmethod
+    def of(cls, model: str) -> ModelNeverFits:
+        """The refusal of every request for this model."""
+        return cls(
+            f"Model {model!r} needs more memory than its GPU has for models. Lower its memory in the configuration, or "
+            "its GPU's reserve.",
+            model=model,
+        )
+
 
 class Cancelled(Refusal):
     """Its owner or an admin has cancelled the request. Client libraries do not ask again after this status."""

@@ -99,7 +99,10 @@ class ModelLifecycle(_Strict):
     gpu: Annotated[list[str], BeforeValidator(_gpu_names)] = Field(
         ["0"], min_length=1, description="The GPU, or the list of GPUs, that the engine runs on."
     )
-    memory: Size = Field(description="What the engine claims of each of its GPUs, such as 70GiB.")
+    memory: Size = Field(
+        description="What the engine claims of each of its GPUs, such as 70GiB. With more than they have for models it is "
+        "not served: requests for it get 400."
+    )
     role: Role = Field(
         Role.NORMAL,
         description="normal: shares the GPU while it fits. exclusive: alone on it. "

@@ -25,7 +25,7 @@ from router.api.views import (
     model_views,
     request_views,
 )
-from router.errors import EngineError, RuntimeUnavailable, StoreUnavailable
+from router.errors import EngineError, ModelNeverFits, RuntimeUnavailable, StoreUnavailable
 from router.memory.gauge import free_now
 from router.store.connection import ANSWER_TIMEOUT
 from router.store.state import FleetState, Phase
@@ -65,6 +65,9 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _unknown(services: Services, name: str) -> HTTPException:
+    if name in services.config.oversized:
+        never = ModelNeverFits.of(name)
+        return HTTPException(never.status, never.message)
     reason = services.config.disabled.get(name)
     said = (
         f"The model {name!r} is disabled here: {reason}." if reason else f"There is no model {name!r} with a lifecycle."

@@ -16,7 +16,7 @@ _SLACK = 4 * 2**30
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Each engine, then the sums of each GPU. That each model fits its GPU alone, the configuration's parser knows."""
+    """Each engine, then the sums of each GPU. That each model fits its GPU alone, `subject.faults` says."""
     if subject.config is None:
         return
     for engine in subject.engines:

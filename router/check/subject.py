@@ -109,11 +109,14 @@ def gather(path: Path, compose_path: Path | None, environment: Mapping[str, str]
         return document
 
     document = configuration.read_yaml(path, read=read_located)
-    config, faults = None, []
+    config: Config | None = None
     try:
         config = configuration.parse(document)
+        faults = list(config.oversized.values())
     except ConfigError as error:
         faults = str(error).splitlines()
+    if faults:  # they have to be put right before the rest can be judged
+        config = None
     if compose_path is None and (config is None or config.settings.runtime == "docker"):
         beside = path.parent / "docker-compose.yml"
         compose_path = beside if beside.exists() else None

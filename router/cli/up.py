@@ -36,6 +36,8 @@ def run_up(config_file: Path, listening: Listening, state_dir: Path | None, out:
     except ConfigError as error:
         _print(err, str(error))
         return 2
+    for fault in config.oversized.values():
+        _print(err, f"{fault}; requests for it are refused")
     try:
         require_free(listening)
         state = StateDirectory(state_dir or config_file.resolve().parent / ".hearth")

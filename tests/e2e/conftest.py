@@ -27,6 +27,7 @@ MODELS = [
     Model("left", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),
     # one that the wildcard above would match
     Model("wild/retired", gpu="1", info={"catalogue": {"disabled": "it ate its cables"}}),
+    Model("wild/huge", gpu="1", memory="101GiB"),
     Model("right", gpu="1", memory="60GiB", tokens_per_second=40, alone=True, lifecycle={"stop_timeout": "2s"}),
 ]
 
@@ -47,7 +48,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "max_wait": "60s",
             "cooldown": {"first": "1s", "longest": "2s"},
         },
-        extra={"router_settings": {"model_group_alias": {"tiny": "small"}}},
+        extra={"router_settings": {"model_group_alias": {"tiny": "small", "giant": "wild/huge"}}},
         user_key=True,
         plugins_beside_config=True,
     ) as stack:

@@ -104,6 +104,24 @@ async def test_a_disabled_model_is_listed_nowhere(asleep: Observer) -> None:
     assert "it ate its cables" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("address", ALL, ids=str)
+async def test_a_model_that_never_fits_is_refused_and_keeps_no_other_from_being_served(
+    asleep: Observer, address: Address
+) -> None:
+    for name in ("wild/huge", "giant"):
+        answer = await asleep.http.send(address.request(asleep.http, name))
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert error["type"] in ("model_does_not_fit", "invalid_request_error")  # the second is Anthropic's word
+        assert "'wild/huge' needs more memory than its GPU has" in error["message"]
+
+
+async def test_a_model_that_never_fits_is_not_woken_by_hand(asleep: Observer) -> None:
+    answer = await asleep.http.post("/lifecycle/models/wild/huge/wake")
+    assert answer.status_code == 400
+    assert "Lower its memory in the configuration" in answer.json()["detail"]
+
+
 async def test_the_catalogue_has_disabled_models_too(asleep: Observer) -> None:
     cards = (await asleep.http.get("/lifecycle/catalogue")).json()["cards"]
     found = {card["name"]: card["catalogue"]["disabled"] for card in cards}

@@ -14,7 +14,7 @@ from fake_runtime import Engine, FakeRuntime
 from redis_server import RedisServer
 from stage import LONG, SMALL, SPECS, B, Stage
 
-from router.errors import ModelFailed, ServiceUnavailable
+from router.errors import ModelFailed, ModelNeverFits, ServiceUnavailable
 from router.runtimes.base import Started
 from router.settings import Cooldown, Role
 from router.store.state import Phase
@@ -538,6 +538,16 @@ async def test_model_that_the_router_does_not_know_is_refused(stage: Stage) -> N
     with pytest.raises(ServiceUnavailable, match="restart both"):
         await call.granted()
     call.end()
+
+
+async def test_model_larger_than_its_gpu_is_refused_and_not_started(stage: Stage) -> None:
+    """No configuration has such a model among those that are served: this is the router's own guard."""
+    await stage.router(fleet.spec("huge", 11))
+    call = stage.ask("huge")
+    with pytest.raises(ModelNeverFits, match="'huge' needs more memory than its GPU has"):
+        await call.granted()
+    call.end()
+    assert await stage.events("starting", "huge") == 0
 
 
 async def test_expected_seconds_are_told(stage: Stage) -> None:

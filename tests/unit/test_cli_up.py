@@ -109,6 +109,18 @@ def test_a_key_written_into_the_configuration_is_refused(tmp_path: Path) -> None
     assert "sk-open" not in said
 
 
+def test_a_model_that_never_fits_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    demo = (ROOT / "examples" / "demo.yaml").read_text()
+    config = tmp_path / "config.yaml"
+    config.write_text(demo.replace("memory: 95GiB", "memory: 195GiB"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends
+        code, said = up(config, "--port", str(taken.getsockname()[1]))
+    assert code == 1
+    fault, port = said.splitlines()
+    assert fault.endswith("195.0 GiB never fits GPU 0, which has 111.0 GiB for models; requests for it are refused")
+    assert "is in use" in port
+
+
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
