@@ -100,8 +100,8 @@ class ModelLifecycle(_Strict):
         ["0"], min_length=1, description="The GPU, or the list of GPUs, that the engine runs on."
     )
     memory: Size = Field(
-        description="What the engine claims of each of its GPUs, such as 70GiB. With more than they have for models it is "
-        "not served: requests for it get 400."
+        description="What the engine claims of each of its GPUs, such as 70GiB. With more than they have for models it "
+        "is not served: requests for it get 400."
     )
     role: Role = Field(
         Role.NORMAL,

@@ -94,9 +94,7 @@ def test_process_runtime_needs_a_command_and_no_container() -> None:
 def test_a_model_that_never_fits_does_not_keep_the_others_from_being_served() -> None:
     made = document(entry(), entry("huge", memory="22.5GiB"))
     found = parse(made)
-    said = (
-        "model_list[1] (huge).model_info.lifecycle.memory: 22.5 GiB never fits GPU 0, which has 22.0 GiB for models"
-    )
+    said = "model_list[1] (huge).model_info.lifecycle.memory: 22.5 GiB never fits GPU 0, which has 22.0 GiB for models"
     assert (found.models.keys(), found.oversized) == ({"tiny"}, {"huge": said})
     assert "huge" in found.cards
     assert said in faults(document(entry(role="loner"), entry("huge", memory="22.5GiB")))  # told with the other faults

@@ -77,6 +77,14 @@ def test_hearth_lets_an_agent_finish() -> None:
     assert ours.wait_max_s < ours.bound_s
 
 
+def test_hearth_learns_not_to_wait_for_an_alternating_client() -> None:
+    client = alternating_clients([A, B], BUILT_IN, clients=1, rounds=100, seed=5)
+    ours, theirs = (outcome_of(client, contender) for contender in (Hearth(), RunningFirst()))
+    assert ours.session_stretch is not None
+    assert theirs.session_stretch is not None
+    assert ours.session_stretch < 1.02 * theirs.session_stretch
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_same_workload_same_numbers_and_nobody_is_lost(policy: str) -> None:
     work = [
