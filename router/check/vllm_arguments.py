@@ -36,6 +36,10 @@ def _first(modules: tuple[str, ...], name: str) -> Any:
 
 
 def _parser() -> Any:
+    try:
+        importlib.import_module("vllm")
+    except ImportError as error:
+        sys.exit(f"there is no vLLM in this Python that can be loaded ({error})")
     base = _first(_PARSER_CLASSES, "FlexibleArgumentParser")
     make = _first(_PARSERS, "make_arg_parser")
     if base is None or make is None:

@@ -377,5 +377,6 @@ def test_a_python_without_vllm_is_refused(box: Path) -> None:
     (box / "vllm.py").write_text("raise ImportError('none here')\n", encoding="utf-8")
     result = CliRunner().invoke(app, ["check", "--config", str(box / CONFIG), "--vllm", sys.executable], env=empty)
     assert result.exit_code == 2
-    assert "vLLM's parser cannot be asked" in result.stderr
+    assert "vLLM's parser cannot be asked: there is no vLLM in this Python" in result.stderr
+    assert "none here" in result.stderr
     assert hearth(box, "--vllm", os.devnull)[0] == 2
