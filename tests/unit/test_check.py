@@ -18,6 +18,9 @@ import yaml
 from check_tree import DIGEST, ENVIRONMENT, FILES, edit, plant
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from litellm.proxy._types import ConfigGeneralSettings
+from litellm.types.router import LiteLLM_Params, ModelInfo
+from litellm.types.utils import ModelInfoBase
 from typer.testing import CliRunner
 
 from router.check.codes import CODES
@@ -60,6 +63,11 @@ CASES = [
     Case("config-invalid", MODELS, "role: utility", "role: helper", (MODELS, "role: helper")),
     Case("unknown-key", MODELS, "memory: 6GiB, role", "memory: 6GiB, rolle", (MODELS, "rolle")),
     Case("unknown-key", CONFIG, "stop_timeout", "stop_timout", (CONFIG, "stop_timout")),
+    Case("unknown-key", MODELS, "catalogue: {weights", "catalog: {weights", (MODELS, "catalog:")),
+    Case("unknown-key", MODELS, "max_input_tokens: 131072", "max_input_token: 131072", (MODELS, "max_input_token:"),
+         also=("context-unknown",)),
+    Case("unknown-key", CONFIG, "litellm_settings", "litellm_setings", (CONFIG, "litellm_setings"),
+         also=("prompt-logging",)),
     Case("repeated-key", MODELS, "max_input_tokens: 32768", "max_input_tokens: 1\n      max_input_tokens: 32768",
          (MODELS, "max_input_tokens: 32768")),
     Case("repeated-key", ENGINE, "    init: true", "    init: false\n    init: true", (ENGINE, "init: true")),
@@ -221,6 +229,21 @@ def test_one_thing_that_is_broken_is_found_and_nothing_else(box: Path, case: Cas
             f"{box / name}:{whole[:at].count(chr(10)) + 1}" for at in range(len(whole)) if whole.startswith(text, at)
         }
         assert {finding.where for finding in found if finding.code == case.code} <= lines
+
+
+def test_litellms_own_keys_are_not_taken_for_misspelled_ones(box: Path) -> None:
+    known = {
+        "model_info": {*ModelInfo.model_fields, *ModelInfoBase.__annotations__},
+        "litellm_params": {*LiteLLM_Params.model_fields},
+        "general_settings": {*ConfigGeneralSettings.model_fields},
+    }
+    document = yaml.safe_load((box / CONFIG).read_text(encoding="utf-8"))
+    entry = {"model_name": "other", "litellm_params": dict.fromkeys(known["litellm_params"] - {"api_base"}),
+             "model_info": dict.fromkeys(known["model_info"])}  # fmt: skip
+    document["model_list"] = [entry]
+    document["general_settings"] = dict.fromkeys(known["general_settings"]) | document["general_settings"]
+    (box / CONFIG).write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert "unknown-key" not in {finding.code for finding in findings(box)}
 
 
 def test_every_kind_of_finding_is_tried() -> None:
