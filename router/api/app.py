@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from router.api import keys
 from router.api.access import AdminHere, CallerHere, Services, ServicesHere, caller_here
+from router.api.actions import Action, asked
 from router.api.dashboard import stream_routes
 from router.api.feed import Feed
 from router.api.frames import NOTHING_NEW, frame, in_seconds
@@ -28,22 +28,12 @@ from router.api.views import (
 from router.errors import EngineError, ModelNeverFits, RuntimeUnavailable, StoreUnavailable
 from router.memory.gauge import free_now
 from router.store.connection import ANSWER_TIMEOUT
-from router.store.state import FleetState, Phase
+from router.store.state import FleetState
 
 #: Seconds for which Redis is asked to wait for the next event. Longer than an answer may take, the stream would end.
 _EVENT_BLOCK = ANSWER_TIMEOUT / 2
 #: After so many waits without an event (8 s) a stream says that it is still there.
 _KEEPALIVE_ROUNDS = 20
-
-
-class Action(StrEnum):
-    """What an admin can ask of a model."""
-
-    WAKE = "wake"
-    SLEEP = "sleep"
-    TOUCH = "touch"
-    PIN = "pin"
-    UNPIN = "unpin"
 
 
 def create_app(services: Services) -> FastAPI:
@@ -208,31 +198,12 @@ async def act(
     """Ask something of a model; the controller does it as soon as it can. force: sleep without waiting for requests."""
     if name not in services.config.models:
         raise _unknown(services, name)
-    model = (await _state(services)).models[name]
-    now = await services.store.now_ms()
-    awake = model.phase in (Phase.READY, Phase.DRAINING)
-    fields: dict[str, str | int]
-    match action:
-        case Action.WAKE if model.phase is Phase.READY:
-            fields, message = {"last_used": now}, "It is awake already."
-        case Action.WAKE:
-            fields = {"wanted": now, "sleep": "", "retry_at": 0}
-            message = "It will be woken as soon as there is room."
-        case Action.SLEEP if model.phase in (Phase.ASLEEP, Phase.FAILED):
-            fields, message = {"sleep": "drain", "wanted": ""}, "It is asleep, and stays so until it is asked for."
-        case Action.SLEEP:
-            fields = {"sleep": "force" if force else "drain", "wanted": ""}
-            message = "It is being stopped." if force else "It will sleep when its running requests are finished."
-        case Action.TOUCH if awake:
-            fields, message = {"last_used": now}, "Its idle time begins again."
-        case Action.TOUCH:
-            raise HTTPException(409, f"Model {name!r} is {model.phase}; wake it instead.")
-        case Action.PIN:
-            fields, message = {"pinned": 1}, "It is never stopped for idleness now."
-        case _:
-            fields, message = {"pinned": 0, "last_used": now}, "Its idle timeout counts again, from now."
-    await services.store.ask(name, fields, event=f"asked-{action}")
-    return ActionView(model=name, action=action, message=message)
+    phase = (await _state(services)).models[name].phase
+    wish = asked(action, phase, await services.store.now_ms(), force=force)
+    if wish is None:
+        raise HTTPException(409, f"Model {name!r} is {phase}; wake it instead.")
+    await services.store.ask(name, wish.fields, event=f"asked-{action}")
+    return ActionView(model=name, action=action, message=wish.message)
 
 
 def _frame(event: dict[str, str]) -> str:

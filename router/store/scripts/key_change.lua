@@ -1,4 +1,4 @@
--- ARGV: prefix, name, then one of
+-- A key changes, or is forgotten. ARGV: prefix, name, then one of
 --   'block' | 'unblock' | 'revoke'
 --   'rotate', digest of the new secret, its fingerprint, for how long (ms) the old secret works still
 -- Returns 1, or 0 when there is no key of that name.
