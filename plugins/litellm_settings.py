@@ -11,6 +11,7 @@ from typing import Any
 
 import litellm
 from litellm._logging import verbose_proxy_logger
+from litellm.litellm_core_utils import token_counter
 from litellm.proxy import proxy_server
 from litellm.proxy._types import LiteLLMRoutes
 
@@ -30,6 +31,9 @@ _TRACING = "litellm.integrations.otel.logger"
 
 #: Addresses of ours that every valid key may ask.
 _OURS = ("/lifecycle/{path:path}", "/metrics")
+
+#: What LiteLLM's counter takes an image for that is somewhere else: width and height in pixels.
+_IMAGE_ELSEWHERE = (1024, 1024)
 
 #: Set unless the file sets them itself.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -78,6 +82,17 @@ def remember_that_tracing_is_missing() -> None:
         sys.modules.setdefault(_TRACING, None)  # type: ignore[arg-type] # None: "known to be missing"
 
 
+def count_images_without_fetching_them() -> None:
+    """LiteLLM's counter asks for a client's `image_url` with `detail: high` to learn its size, at the end of a stream.
+    All requests would stand still until some server answers, and that server would hear from the gateway."""
+    measured = token_counter.get_image_dimensions
+
+    def without_fetching(data: str) -> tuple[int, int]:
+        return _IMAGE_ELSEWHERE if data.startswith(("http://", "https://")) else measured(data)
+
+    token_counter.get_image_dimensions = without_fetching
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """LiteLLM logs every exception; a refusal is an answer, and none of its business."""
     told = record.args if isinstance(record.args, tuple) else ()
@@ -87,6 +102,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 def install(config: Config, keys: KnownKeys) -> None:
     """Register the hook, last of all, so that LiteLLM's own limits refuse before anything wakes; and the key check."""
     remember_that_tracing_is_missing()
+    count_images_without_fetching_them()
     let_keys_see_their_own()
     verbose_proxy_logger.filters.insert(0, _is_news)  # before LiteLLM's own make text of it
     check_keys_unless_others_do(keys)

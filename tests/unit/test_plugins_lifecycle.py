@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import warnings
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # LiteLLM's own
     import litellm
+    from litellm.litellm_core_utils import token_counter
     from litellm.proxy._types import LiteLLMRoutes, LitellmUserRoles, UserAPIKeyAuth
     from litellm.proxy.auth.route_checks import RouteChecks
 
     from plugins import lifecycle
-    from plugins.litellm_settings import let_keys_see_their_own, with_defaults
+    from plugins.litellm_settings import count_images_without_fetching_them, let_keys_see_their_own, with_defaults
 
 from plugins.answer import Answer
 from plugins.request_scope import RequestScope
@@ -31,6 +33,8 @@ def request(*headers: tuple[bytes, bytes]) -> RequestScope:
     return RequestScope(Admission("unix:///nowhere/redis.sock"), Answer(Sent(), "/v1/chat/completions", 60), [*headers])
 
 
+#: A GIF of 600 by 600 pixels, as far as its head says.
+IMAGE = "data:image/gif;base64," + base64.b64encode(b"GIF89a" + 2 * (600).to_bytes(2, "little")).decode()
 ADMIN = UserAPIKeyAuth(api_key="a", user_role=LitellmUserRoles.PROXY_ADMIN)
 USER = UserAPIKeyAuth(api_key="b", user_role=LitellmUserRoles.INTERNAL_USER)
 
@@ -155,3 +159,18 @@ async def test_litellm_counts_tokens_without_a_download(monkeypatch: pytest.Monk
         monkeypatch.setattr(litellm, name, value)  # as LiteLLM does with its settings
     litellm.utils.select_tokenizer("hosted_vllm/llama-3.3-70b")
     assert fetched == []
+
+
+def test_litellm_counts_images_without_asking_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any) -> None:
+        pytest.fail("somebody else's server was asked")
+
+    monkeypatch.setattr(token_counter, "safe_get", asked)
+    monkeypatch.setattr(
+        token_counter, "get_image_dimensions", token_counter.get_image_dimensions
+    )  # put back afterwards
+    count_images_without_fetching_them()
+    for url in ("https://example.com/cat.png", IMAGE):
+        image = {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
+        message = {"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}
+        assert litellm.token_counter(model="small", messages=[message]) > 200
