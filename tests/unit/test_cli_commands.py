@@ -163,7 +163,8 @@ def test_models_in_a_table_and_as_json(stub: Stub) -> None:
 
 
 def card(name: str, context: int, **catalogue: Any) -> dict[str, Any]:
-    return {"name": name, "context": context, "tools": True, "vision": False, "catalogue": catalogue}
+    able = {"tools": True, "vision": False, "reasoning": True}
+    return {"name": name, "context": context, **able, "catalogue": catalogue}
 
 
 def test_models_have_their_catalogue_beside_what_they_do(stub: Stub) -> None:
@@ -176,10 +177,10 @@ def test_models_have_their_catalogue_beside_what_they_do(stub: Stub) -> None:
     stub.looks = [[model("small", phase="ready"), model("large"), model("bare")]]
     shown = hearth(stub, "models").stdout
     rows = {line.split()[0]: line.split() for line in shown.splitlines()}
-    assert rows["large"] == ["large", "glm", "proven", "131,072", "yes", "no", "asleep", "normal", "20.0", "GiB"]
+    assert rows["large"] == ["large", "glm", "proven", "131,072", "yes", "no", "yes", "asleep", "normal", "20.0", "GiB"]
     assert rows["bare"] == ["bare", "experimental", "asleep", "normal", "20.0", "GiB"]
-    assert "small qwen3 experimental 32,768 yes no ready normal 20.0 GiB OpenCode" in " ".join(shown.split())
-    assert "old qwen2.5 disabled 4,096 yes no" in " ".join(shown.split())
+    assert "small qwen3 experimental 32,768 yes no yes ready normal 20.0 GiB OpenCode" in " ".join(shown.split())
+    assert "old qwen2.5 disabled 4,096 yes no yes" in " ".join(shown.split())
     assert "old is disabled: it is gone" in shown
     assert "small with OpenCode: talks too much; instead: large" in shown
 
