@@ -142,10 +142,10 @@ def _role(item: Any) -> str:
 
 
 def _is_mergeable(item: dict[str, Any]) -> bool:
-    content = item.get("content")
-    return (content is None or isinstance(content, str | list)) and all(
-        key in _MERGEABLE or value in (None, [], {}, "") for key, value in item.items()
-    )
+    content, calls = item.get("content"), item.get("tool_calls")
+    if not isinstance(content, str | list | None) or not isinstance(calls, list | None):
+        return False
+    return all(key in _MERGEABLE or value in (None, [], {}, "") for key, value in item.items())
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any], shape: Shape) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def test_thoughts_are_joined() -> None:
 def test_a_message_with_something_unknown_stays_by_itself() -> None:
     given = [user("a"), user("b", audio={"id": 1}), user("c")]
     assert chat(ALTERNATE, *given) == given
+    given = [assistant("a", tool_calls=True), assistant("b", tool_calls={"a": 1}), assistant("c", tool_calls=5)]
+    assert chat(ALTERNATE, *given) == given
 
 
 def test_what_clients_put_beside_a_message_is_no_reason_to_leave_it_alone() -> None:

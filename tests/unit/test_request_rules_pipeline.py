@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import logging
 import warnings
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # LiteLLM's own
@@ -53,6 +57,43 @@ async def test_all_rules_at_once() -> None:
         "reasoning_effort removed", "thinking=on", "max_tokens=512",
     )  # fmt: skip
     assert before == CHAT, "what LiteLLM holds is not changed in place"
+
+
+_JUNK = st.sampled_from([
+    None, True, 0, -1, 1.5, "", "x", "high", [], [1], [None], [[]], {}, {"a": 1}, {"effort": 5}, {"type": ["x"]},
+    {"type": "text"}, [{"type": "image"}], [{"function": {"name": 1}}], {"tools": [1], "max_tokens": 5},
+])  # fmt: skip
+_ROLES = st.sampled_from(["system", "user", "assistant", "tool", "developer", "other"])
+_MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": _ROLES, "content": st.sampled_from([None, "x", [{"type": "text", "text": "x"}]]) | _JUNK},
+        optional=dict.fromkeys(("tool_calls", "reasoning_content", "name"), _JUNK),
+    ),
+    min_size=1,
+    max_size=6,
+)
+_KEYS = (
+    "max_tokens", "tools", "tool_choice", "functions", "reasoning_effort", "reasoning", "output_config", "thinking",
+    "chat_template_kwargs", "extra_body", "system", "instructions",
+)  # fmt: skip
+_FORCING = RequestRules.model_validate({
+    "context_length": 300, "tools": "force", "alternate_roles": True, "default_max_tokens": 9,
+    "reasoning_effort": {"minimal": "low"}, "parameters": {"only": ["temperature"], "drop": ["extra_body"]},
+})  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([STRICT, _FORCING]), st.sampled_from(["acompletion", "aresponses", "anthropic_messages"]),
+       _MESSAGES, st.dictionaries(st.sampled_from(_KEYS), _JUNK))  # fmt: skip
+def test_nonsense_is_fitted_or_refused(
+    rules: RequestRules, call_type: str, messages: list[dict[str, Any]], more: dict[str, Any]
+) -> None:
+    """What an engine makes of it is the engine's answer to give; an exception would be a 500 of ours."""
+    data = {**more, "model": "m", "input" if call_type == "aresponses" else "messages": messages}
+    before = copy.deepcopy(data)
+    with contextlib.suppress(Unfit):
+        asyncio.run(Pipeline({"m": rules}).apply("m", data, call_type, everybody))
+    assert data == before
 
 
 @pytest.mark.parametrize(
