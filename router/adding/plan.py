@@ -120,12 +120,10 @@ def of_running(running: Running, found: Checkpoint | None, choice: Choice, room:
     engine, kind = running.engine, running.engine.kind
     notes = list[str]()
     said = engine.value(kind.context)
-    own = tokens(said) if said else None
-    if choice.context is None and own is None and found is None:
-        raise ConfigError(f"{running.name} does not say how long its context is: give --context")
-    context = choice.context or own
+    context = choice.context or (tokens(said) if said else None)
     if context is None:
-        assert found is not None  # noqa: S101
+        if found is None:
+            raise ConfigError(f"{running.name} does not say how long its context is: give --context")
         context, notes = _context(found, choice, room)
     needed = estimate(found, context) if found else None
     share = choice.utilization or _number(engine.value(kind.memory_share))

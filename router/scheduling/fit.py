@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 
 from router.config import ModelSpec
@@ -46,43 +46,58 @@ def victims(
 
     A model costs the more the longer its load and the shorter ago it was used; before that counts how many utilities,
     pinned and busy ones there are in the set, and whether they are leaving already."""
-    models = snapshot.state.models
-
-    def may_leave(name: str) -> bool:
-        model = models.get(name)
-        if model is None or not set(snapshot.specs[name].gpus) & set(spec.gpus):
-            return False
-        if among is not None and name not in among:
-            return False
-        if model.phase is Phase.STARTING:  # a load that nobody waits for any more
-            return name not in waited_for and model.wanted is None and not model.in_flight
-        return model.phase in (Phase.READY, Phase.DRAINING)
-
-    def price(name: str) -> tuple[float, ...]:
-        model = models[name]
-        idle = max(snapshot.state.now - model.last_used, 0.0)
-        swap = costs.load(model) + costs.unload(model)
-        return (
-            snapshot.specs[name].role is Role.UTILITY,
-            model.pinned,
-            model.phase is not Phase.DRAINING,
-            model.in_flight > 0,
-            swap / (swap + idle),
-        )
-
-    prices = {name: price(name) for name in residents if may_leave(name)}
+    prices = {name: _price(snapshot, name) for name in residents if _may_leave(snapshot, name, spec, waited_for, among)}
     ordered = sorted(prices, key=lambda name: (prices[name], name))
     staying = set(residents)
-    if fits(snapshot, spec, staying):
-        return []
-    if not fits(snapshot, spec, staying.difference(ordered)):
+    if fits(snapshot, spec, staying) or not fits(snapshot, spec, staying.difference(ordered)):
         return []
     if len(ordered) <= _WEIGHED:
-        sets = (chosen for size in range(1, len(ordered) + 1) for chosen in combinations(ordered, size))
-        enough = (chosen for chosen in sets if fits(snapshot, spec, staying.difference(chosen)))
-        return list(
-            min(enough, key=lambda chosen: tuple(map(sum, zip(*(prices[each] for each in chosen), strict=True))))
-        )
+        return _cheapest(snapshot, spec, staying, ordered, prices)
+    return _one_by_one(snapshot, spec, staying, ordered)
+
+
+def _may_leave(
+    snapshot: Snapshot, name: str, spec: ModelSpec, waited_for: Collection[str], among: Collection[str] | None
+) -> bool:
+    model = snapshot.state.models.get(name)
+    if model is None or set(snapshot.specs[name].gpus).isdisjoint(spec.gpus):
+        return False
+    if among is not None and name not in among:
+        return False
+    if model.phase is Phase.STARTING:  # a load that nobody waits for any more
+        return name not in waited_for and model.wanted is None and not model.in_flight
+    return model.phase in (Phase.READY, Phase.DRAINING)
+
+
+def _price(snapshot: Snapshot, name: str) -> tuple[float, ...]:
+    """What it costs when a model leaves; what comes first counts before all that comes after."""
+    model = snapshot.state.models[name]
+    idle = max(snapshot.state.now - model.last_used, 0.0)
+    swap = costs.load(model) + costs.unload(model)
+    return (
+        snapshot.specs[name].role is Role.UTILITY,
+        model.pinned,
+        model.phase is not Phase.DRAINING,
+        model.in_flight > 0,
+        swap / (swap + idle),
+    )
+
+
+def _cheapest(
+    snapshot: Snapshot,
+    spec: ModelSpec,
+    staying: set[str],
+    ordered: Sequence[str],
+    prices: Mapping[str, tuple[float, ...]],
+) -> list[str]:
+    """Of all sets that make enough room, the one whose prices sum to the least."""
+    sets = (chosen for size in range(1, len(ordered) + 1) for chosen in combinations(ordered, size))
+    enough = (chosen for chosen in sets if fits(snapshot, spec, staying.difference(chosen)))
+    return list(min(enough, key=lambda chosen: tuple(map(sum, zip(*(prices[each] for each in chosen), strict=True)))))
+
+
+def _one_by_one(snapshot: Snapshot, spec: ModelSpec, staying: set[str], ordered: Sequence[str]) -> list[str]:
+    """The cheapest leave until there is room; then whoever is not needed for that stays, the dearest first."""
     chosen: list[str] = []
     for name in ordered:
         if fits(snapshot, spec, staying):
