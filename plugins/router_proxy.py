@@ -38,58 +38,68 @@ def create_router_proxy(admission: Admission, router_url: str, closing: asyncio.
     # no traces: probes and event streams would fill them
     app = FastAPI(title="Hearth", docs_url=None, redoc_url=None, openapi_url=None, telemetry={"tracing": False})
     app.add_exception_handler(ProxyException, openai_exception_handler)
-    client = router_client(router_url)
+    proxy = _RouterProxy(admission, router_client(router_url), closing)
+    app.add_api_route("/healthz", proxy.healthz, methods=["GET"])
+    app.add_api_route("/metrics", proxy.forward, methods=["GET"])
+    app.include_router(page_routes())
+    app.add_api_route("/lifecycle/{path:path}", proxy.forward, methods=["GET", "POST", "DELETE"])
+    return app
 
-    async def forward(request: Request, key: Annotated[UserAPIKeyAuth, Depends(user_api_key_auth)]) -> Response:
+
+class _RouterProxy:
+    """Asks the router for whoever has a valid key, and says who that is."""
+
+    def __init__(self, admission: Admission, client: httpx.AsyncClient, closing: asyncio.Event) -> None:
+        self._admission = admission
+        self._client = client
+        self._closing = closing
+
+    async def forward(self, request: Request, key: Annotated[UserAPIKeyAuth, Depends(user_api_key_auth)]) -> Response:
+        """The router's answer as it comes."""
         if request.url.path.startswith(KEYS_PATH) and not ring_rules():
             return JSONResponse({"detail": _OTHER_KEYS}, 501)
         try:
             headers = {
-                TOKEN_HEADER: await admission.api_token(),
+                TOKEN_HEADER: await self._admission.api_token(),
                 ROLE_HEADER: "admin" if is_admin(key) else "user",
                 CALLER_HEADER: caller_of(key),
                 **{name: value for name in _FORWARDED if (value := request.headers.get(name))},
             }
             url = httpx.URL(path=request.url.path, query=request.url.query.encode())
-            answer = await client.send(client.build_request(request.method, url, headers=headers), stream=True)
+            answer = await self._client.send(
+                self._client.build_request(request.method, url, headers=headers), stream=True
+            )
         except (StoreUnavailable, httpx.HTTPError) as error:
             return JSONResponse({"detail": f"The router does not answer: {error}"}, 503, {"Retry-After": "2"})
-
-        async def body() -> AsyncIterator[bytes]:
-            chunks = answer.aiter_raw()
-            while (chunk := await _next(chunks, closing)) is not None:
-                yield chunk
-
         return StreamingResponse(
-            body(),
+            self._body(answer),
             status_code=answer.status_code,
             headers={name: answer.headers[name] for name in _RETURNED if name in answer.headers},
             background=BackgroundTask(answer.aclose),
         )
 
-    @app.get("/healthz")
-    async def healthz() -> JSONResponse:
+    async def _body(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        chunks = answer.aiter_raw()
+        while (chunk := await _next(chunks, self._closing)) is not None:
+            yield chunk
+
+    async def healthz(self) -> JSONResponse:
         """What is up, without a key: 200 when all of it is."""
         parts = {"gateway": "up", "router": "down", "redis": "down", "runtime": "unknown"}
         try:
             async with asyncio.timeout(_HEALTH_LIMIT):
-                await admission.api_token()
+                await self._admission.api_token()
                 parts["redis"] = "up"
         except (StoreUnavailable, TimeoutError):
             pass
         try:
             async with asyncio.timeout(_HEALTH_LIMIT):
-                said = (await client.get("/healthz")).json()
+                said = (await self._client.get("/healthz")).json()
                 parts |= {"router": said["router"], "runtime": said["runtime"]}
         except (httpx.HTTPError, TimeoutError, ValueError, KeyError):
             pass
         well = parts["redis"] == "up" and parts["router"] == "acting" and parts["runtime"] == "up"
         return JSONResponse(parts, 200 if well else 503)
-
-    app.add_api_route("/metrics", forward, methods=["GET"])
-    app.include_router(page_routes())
-    app.add_api_route("/lifecycle/{path:path}", forward, methods=["GET", "POST", "DELETE"])
-    return app
 
 
 async def _next(chunks: AsyncIterator[bytes], closing: asyncio.Event) -> bytes | None:
