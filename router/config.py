@@ -243,9 +243,23 @@ def _misfits(lifecycle: ModelLifecycle, settings: LifecycleSettings, api_base: s
     for gpu in lifecycle.gpu:
         if gpu not in settings.gpus:
             yield f"gpu: {gpu!r} is not one of general_settings.lifecycle.gpus: {', '.join(settings.gpus)}"
-    address = urlsplit(api_base)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    if not api_base:
         yield "litellm_params.api_base: is missing; it is the engine's address, such as http://NAME:8000/v1"
+    elif not _is_address(api_base):
+        yield f"litellm_params.api_base: {api_base!r} is no address; write the engine's, such as http://NAME:8000/v1"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return (
+            address.scheme in ("http", "https")
+            and bool(address.hostname)
+            and address.port != 0
+            and not any(letter.isspace() for letter in text)
+        )
+    except ValueError:  # a port that is no number, or a bracket that is not closed
+        return False
 
 
 def _too_large(lifecycle: ModelLifecycle, settings: LifecycleSettings) -> str:

@@ -147,6 +147,7 @@ class Operations:
                     await asyncio.wait({healthy, exited}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     exited.cancel()
+            healthy.result()  # a probe that has failed has seen nothing healthy
         finally:
             healthy.cancel()
 

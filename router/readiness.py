@@ -32,7 +32,7 @@ class HttpProbe:
     async def healthy(self, url: str) -> bool:
         try:
             return (await self._client.get(url)).status_code == 200
-        except (httpx.HTTPError, OSError):
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
             return False
 
     async def close(self) -> None:

@@ -160,11 +160,22 @@ def test_duplicates_are_found() -> None:
     assert faults(document(first, second)) == ["models 'a' and 'b' have the same address http://engine-a:8000/health"]
 
 
-@pytest.mark.parametrize("address", [None, "", "engine:8000", "ftp://engine/", "os.environ/HEARTH_TEST_NOT_SET"])
+@pytest.mark.parametrize("address", [None, "", "os.environ/HEARTH_TEST_NOT_SET"])
 def test_address_is_needed(address: str | None) -> None:
     made = entry()
     made["litellm_params"]["api_base"] = address
     assert "api_base: is missing" in faults(document(made))[0]
+
+
+@pytest.mark.parametrize("address", [
+    "engine:8000", "ftp://engine/", "http://", "http://engine:$PORT/v1", "http://engine:99999/v1", "http://engine:0/v1",
+    "http://[::1/v1", "http://my engine:8000/v1", "http://engine:8000/v1\n",
+])  # fmt: skip
+def test_address_is_one(address: str) -> None:
+    made = entry()
+    made["litellm_params"]["api_base"] = address
+    (fault,) = faults(document(made))
+    assert f"api_base: {address!r} is no address; write the engine's" in fault
 
 
 def test_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

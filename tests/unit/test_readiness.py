@@ -70,11 +70,12 @@ async def test_anything_but_200_is_not_ready_yet(answer: bytes) -> None:
     await probe.close()
 
 
-def test_probe_does_not_raise_for_an_unknown_host() -> None:
+@pytest.mark.parametrize("url", ["http://no-such-host.invalid/health", "http://engine:$PORT/health"])
+def test_probe_does_not_raise_for_what_is_nowhere(url: str) -> None:
     async def ask() -> bool:
         probe = HttpProbe()
         try:
-            return await probe.healthy("http://no-such-host.invalid/health")
+            return await probe.healthy(url)
         finally:
             await probe.close()
 
