@@ -49,13 +49,31 @@ class Environment:
 
     @classmethod
     def read(cls, default_listen: str) -> Environment:
-        """Raises ConfigError when one of them makes no sense."""
+        """What is empty counts as not set. Raises ConfigError when one of them makes no sense."""
         return cls(
-            config=Path(os.environ.get("HEARTH_CONFIG", "litellm_config.yaml")),
-            redis_url=os.environ.get("HEARTH_REDIS_URL", "redis://127.0.0.1:6379/0"),
-            listen=Address.parse(os.environ.get("HEARTH_LISTEN", default_listen)),
-            router_url=os.environ.get("HEARTH_ROUTER_URL", "http://127.0.0.1:8010"),
-            state_dir=Path(os.environ.get("HEARTH_STATE_DIR", ".hearth")),
-            log_format=log_format(os.environ.get("HEARTH_LOG_FORMAT") or LogFormat.TEXT),
-            log_level=log_level(os.environ.get("HEARTH_LOG_LEVEL") or "info"),
+            config=Path(_value("HEARTH_CONFIG", "litellm_config.yaml")),
+            redis_url=_url("HEARTH_REDIS_URL", "redis://127.0.0.1:6379/0", ("redis", "rediss", "unix")),
+            listen=Address.parse(_value("HEARTH_LISTEN", default_listen)),
+            router_url=_url("HEARTH_ROUTER_URL", "http://127.0.0.1:8010", ("http", "https", "unix")),
+            state_dir=Path(_value("HEARTH_STATE_DIR", ".hearth")),
+            log_format=log_format(_value("HEARTH_LOG_FORMAT", LogFormat.TEXT)),
+            log_level=log_level(_value("HEARTH_LOG_LEVEL", "info")),
         )
+
+
+def _value(name: str, default: str) -> str:
+    return os.environ.get(name) or default
+
+
+def _url(name: str, default: str, schemes: tuple[str, ...]) -> str:
+    """An address of one of these kinds, of which `unix` needs a path and all others a host. Its text is in no message,
+    since there may be a password in it. Raises ConfigError."""
+    text = _value(name, default)
+    try:
+        parts = urlsplit(text)
+        whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        whole = False
+    if not whole or parts.scheme not in schemes:
+        raise ConfigError(f"{name} is no address that can be used: write {schemes[0]}://HOST:PORT or unix:///PATH")
+    return text
