@@ -120,7 +120,7 @@ class Server:
         """One model; an unknown one is an error that names those that there are."""
         known = {view.name: view for view in (await self.models()).models}
         if name not in known:
-            raise ServerError(f"There is no model {name!r} with a lifecycle; there are: {', '.join(known) or 'none'}.")
+            raise ServerError(f"No model {name!r} is served; there are: {', '.join(known) or 'none'}.")
         return known[name]
 
     async def requests(self) -> RequestsView:
