@@ -79,7 +79,7 @@ def _price(snapshot: Snapshot, name: str) -> tuple[float, ...]:
         model.pinned,
         model.phase is not Phase.DRAINING,
         model.in_flight > 0,
-        swap / (swap + idle),
+        swap / (swap + idle) if swap else 0.0,  # a load of no time costs nothing, however short ago it was used
     )
 
 

@@ -179,6 +179,12 @@ def test_busy_and_pinned_models_give_way_last(reluctant: object, willing: object
     assert found[0].model == "y"
 
 
+def test_model_that_loads_in_no_time_gives_way_at_the_moment_of_its_use() -> None:
+    at_once = ready(last_used=1000.0, load_seconds=0.0, unload_seconds=0.0)
+    found = actions(snapshot((A, at_once), (B, ASLEEP), line=(("1", "b", 990),)))
+    assert found == [Stop("a", "making room for b")]
+
+
 def test_only_as_many_leave_as_have_to() -> None:
     ages = {"tiny": (1, 961.0), "x": (6, 962.0), "y": (3, 963.0)}
     models = [(spec(name, memory), ready(last_used=age)) for name, (memory, age) in ages.items()]

@@ -32,7 +32,7 @@ placed = st.tuples(
     st.builds(
         SimulatedModel,
         name=st.just(""),
-        load_seconds=st.sampled_from([0.5, 5.0, 60.0, 280.0]),
+        load_seconds=st.sampled_from([0.0, 0.5, 5.0, 60.0, 280.0]),
         unload_seconds=st.sampled_from([0.0, 1.0, 8.0]),
         prefill_tps=st.just(RATE),
         decode_tps=st.just(RATE),
