@@ -11,6 +11,8 @@ from typing import Final
 Lengths = Sequence[tuple[int, int]]
 
 _COLUMNS: Final = ("ContextTokens", "GeneratedTokens")
+#: A number of tokens has no more of them.
+_DIGITS: Final = 12
 #: For when there is no trace: six lengths in, six out, each of the 36 pairs as likely as any other. They are quantiles
 #: of log-normal distributions, since lengths of conversations are that skewed, with medians of 800 and 150 tokens and
 #: deviations (of the logarithm) of 0.95 and 0.8: the means, 1,130 and 190, are near those of Azure's public trace of
@@ -41,7 +43,7 @@ def _lengths(path: Path, line: int, row: dict[str, str | None]) -> tuple[int, in
     values: list[int] = []
     for name in _COLUMNS:
         text = (row[name] or "").strip()
-        if not text.isdecimal():
-            raise ValueError(f"{path}: line {line}: {name}: {text!r} is not a number of tokens")
+        if not text.isdecimal() or len(text) > _DIGITS:
+            raise ValueError(f"{path}: line {line}: {name}: {text[:40]!r} is not a number of tokens")
         values.append(int(text))
     return values[0], values[1]

@@ -252,6 +252,7 @@ def test_models_that_are_not_models_are_told_in_one_line(directory: Path, text: 
         (b"ContextTokens,GeneratedTokens\n", "has no requests"),
         (b"ContextTokens,GeneratedTokens\n5,many\n", "line 2: GeneratedTokens: 'many' is not a number of tokens"),
         (b"ContextTokens,GeneratedTokens\n5,1\n5\n", "line 3: GeneratedTokens: '' is not a number of tokens"),
+        (b"ContextTokens,GeneratedTokens\n5," + b"9" * 400 + b"\n", "line 2: GeneratedTokens: '9999"),
         (b"ContextTokens,GeneratedTokens\n5,-1\n", "line 2: GeneratedTokens: '-1' is not a number of tokens"),
         (b"\xff\xfe\x00", "is not CSV"),
     ],
