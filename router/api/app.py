@@ -13,7 +13,7 @@ from router.api.access import AdminHere, CallerHere, Services, ServicesHere, cal
 from router.api.actions import Action, asked
 from router.api.dashboard import stream_routes
 from router.api.feed import Feed
-from router.api.frames import NOTHING_NEW, frame, in_seconds
+from router.api.frames import EVENT_ID, NOTHING_NEW, frame, in_seconds
 from router.api.prometheus import prometheus_routes
 from router.api.views import (
     ActionView,
@@ -138,7 +138,7 @@ async def stream_events(
     request: Request,
     services: ServicesHere,
     _: CallerHere,
-    last_event_id: Annotated[str, Header(alias="Last-Event-ID")] = "",
+    last_event_id: Annotated[str, Header(alias="Last-Event-ID", pattern=EVENT_ID)] = "",
     recent: Annotated[int, Query(ge=0, le=10_000)] = 20,
     follow: bool = True,
 ) -> StreamingResponse:

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from router.api.access import Caller, CallerHere, ServicesHere, caller_here
 from router.api.feed import Feed, Picture
-from router.api.frames import NOTHING_NEW, frame, in_seconds
+from router.api.frames import EVENT_ID, NOTHING_NEW, frame, in_seconds
 from router.store.fleet import FleetStore
 
 #: Seconds after which a silent stream says that it is still there.
@@ -32,7 +32,7 @@ def stream_routes(feed: Feed) -> APIRouter:
         request: Request,
         services: ServicesHere,
         caller: CallerHere,
-        last_event_id: Annotated[str, Header(alias="Last-Event-ID", pattern=r"^\d*(-\d+)?$")] = "",
+        last_event_id: Annotated[str, Header(alias="Last-Event-ID", pattern=EVENT_ID)] = "",
     ) -> StreamingResponse:
         """Server-sent events. `state`: what has changed of the models, GPUs and requests that this key may see.
         `happened`: each event of the fleet, with an id; the recent ones first, or those after Last-Event-ID.

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+#: What a client may send back as Last-Event-ID: the id of an entry in a stream of Redis.
+EVENT_ID = r"^(\d{1,19}(-\d{1,19})?)?$"
 #: What is sent when there is nothing to say, so that nobody on the way takes the stream for dead.
 NOTHING_NEW = ": nothing new\n\n"
 

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psutil
 
@@ -103,7 +102,7 @@ class ProcessRuntime:
     # --- records of processes
 
     def _path(self, spec: ModelSpec, kind: str) -> Path:
-        return self._dir / f"{re.sub(r'[^A-Za-z0-9._-]', '_', spec.name)}.{kind}"
+        return self._dir / f"{quote(spec.name, safe='')}.{kind}"  # no two names become one
 
     def _find(self, spec: ModelSpec) -> psutil.Process | None:
         """The engine's process, if it is the one on record and alive."""

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -275,7 +276,7 @@ class Stack:
 
     def engine_process(self, name: str) -> psutil.Process | None:
         """The process of a model's engine, found by the router's record of it."""
-        record = self.state / "engines" / f"{_record_name(name)}.json"
+        record = self.state / "engines" / f"{quote(name, safe='')}.json"
         try:
             known = json.loads(record.read_text())
             process = psutil.Process(known["pid"])
@@ -350,7 +351,3 @@ class Stack:
             },
             "model_info": {"lifecycle": lifecycle, **model.info},
         }
-
-
-def _record_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)

@@ -66,6 +66,16 @@ async def test_a_stream_tells_who_looks_then_the_events_then_the_state_and_ends(
     assert state["requests"] == {"running": 0, "waiting": 0, "rows": []}
 
 
+@pytest.mark.parametrize("path", ["/lifecycle/stream", "/lifecycle/events"])
+@pytest.mark.parametrize("event_id", ["yesterday", "-5", "5-", "1-2-3", "9" * 20])
+async def test_an_event_that_cannot_be_one_is_refused(fleet_store: FleetStore, path: str, event_id: str) -> None:
+    services = Services(config(spec("m")), fleet_store, cast("Any", None), cast("Any", None))
+    headers = {TOKEN_HEADER: await fleet_store.api_token(), "Last-Event-ID": event_id}
+    transport = httpx.ASGITransport(create_app(services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://router", headers=headers) as client:
+        assert (await client.get(path)).status_code == 422
+
+
 async def test_a_stream_goes_on_after_the_last_event_that_was_seen(ask: Ask, fleet_store: FleetStore) -> None:
     await fleet_store.note("m", "first", "")
     (first,) = [body for kind, body in await ask() if kind == "happened"]

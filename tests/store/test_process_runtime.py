@@ -81,6 +81,14 @@ class TestProcessRuntime(RuntimeContract):
     pass
 
 
+async def test_models_of_similar_names_are_not_taken_for_each_other(bench: ProcessBench) -> None:
+    ours, other = bench.add("org/model", [sys.executable, "-c", ENGINE, "obedient"]), bench.spec("org_model")
+    runtime = bench.runtime()
+    await runtime.start(ours)
+    assert (await runtime.inspect(ours)).running
+    assert not (await runtime.inspect(other)).running
+
+
 async def test_record_of_another_process_proves_nothing(bench: ProcessBench) -> None:
     """The pid on record has been given to somebody else meanwhile: us."""
     spec = bench.spec("obedient")
