@@ -92,8 +92,10 @@ class Gateway:
                 if ring_rules():
                     await self._keys.start()
             elif message["type"].startswith("lifespan.shutdown."):
-                await self._keys.close()
-                await self._admission.close()  # once the server has heard this message, it waits for nobody
+                try:
+                    await self._keys.close()
+                finally:
+                    await self._admission.close()  # once the server has heard this message, it waits for nobody
             await send(message)
 
         await self._litellm(scope, receive, send_when_installed)
