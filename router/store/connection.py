@@ -22,6 +22,9 @@ from router.store.keys import PREFIX
 CONNECT_TIMEOUT = 0.5
 ANSWER_TIMEOUT = 0.8
 POOL_TIMEOUT = 1.1
+#: Seconds for which a published message is awaited before the connection is tried; redis-py can be deaf to a
+#: cancellation for that long.
+_LISTEN_BLOCK = 1.0
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -96,6 +99,22 @@ async def translated() -> AsyncIterator[None]:
         raise asyncio.CancelledError
     if failure is not None:
         raise failure
+
+
+async def published(redis: Client, channel: str) -> AsyncIterator[None]:
+    """Yields once it listens, since something may have been published before, and then with every message. Raises
+    StoreUnavailable when the connection ends."""
+    async with redis.pubsub() as subscription:
+        async with translated():
+            await subscription.subscribe(channel)
+        yield
+        while True:
+            async with translated():
+                message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_LISTEN_BLOCK)
+                if message is None:
+                    await subscription.ping()
+            if message is not None:
+                yield
 
 
 def _of_answer(error: exceptions.ResponseError) -> Exception:

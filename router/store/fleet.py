@@ -14,12 +14,10 @@ from typing import Any
 from router.errors import Cancelled, Refusal
 from router.store import keys
 from router.store.api_token import shared_api_token
-from router.store.connection import Scripts, connect, translated
+from router.store.connection import Scripts, connect, published, translated
 from router.store.key_ring import KeyRing
 from router.store.state import CallerState, EndedRequest, FleetState, Lease, ModelState, Observation, Phase, Waiting
 
-#: Seconds for which a nudge is awaited at a time; redis-py can be deaf to a cancellation for that long.
-_NUDGE_BLOCK = 1.0
 #: Ended requests that are read from Redis at a time.
 _HISTORY_PAGE = 1000
 #: How many can listen for events at a time.
@@ -79,17 +77,8 @@ class FleetStore:
         Raises StoreUnavailable when the connection ends."""
         redis = connect(self._url, connections=2)
         try:
-            async with redis.pubsub() as channel:
-                async with translated():
-                    await channel.subscribe(keys.NUDGE)
+            async for _ in published(redis, keys.NUDGE):
                 yield
-                while True:
-                    async with translated():
-                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=_NUDGE_BLOCK)
-                        if message is None:
-                            await channel.ping()
-                    if message is not None:
-                        yield
         finally:
             await redis.aclose()
 

@@ -15,7 +15,7 @@ import uuid
 
 from router.errors import StoreUnavailable
 from router.store import keys
-from router.store.connection import connect, translated
+from router.store.connection import connect, published
 from router.store.key_ring import Key, KeyRing, digest
 from router.store.loops import Loops
 
@@ -26,8 +26,7 @@ _REMEMBERED = 0.8
 _MOST_KEYS = 2000
 #: Seconds between two batches of spend.
 FLUSH_PAUSE = 0.5
-#: Seconds for which a change is awaited before the connection is tried, and between two tries while Redis is away.
-_LISTEN_BLOCK = 1.0
+#: Seconds between two tries while Redis is away.
 _RETRY_PAUSE = 0.2
 
 
@@ -94,17 +93,8 @@ class KnownKeys:
         """Forget all keys when one was changed, and whenever a change may have been missed."""
         while True:
             try:
-                async with self._channel.pubsub() as channel:
-                    async with translated():
-                        await channel.subscribe(keys.KEY_CHANGES)
-                    self._forget()  # what was published before
-                    while True:
-                        async with translated():
-                            message = await channel.get_message(ignore_subscribe_messages=True, timeout=_LISTEN_BLOCK)
-                            if message is None:
-                                await channel.ping()
-                        if message is not None:
-                            self._forget()
+                async for _ in published(self._channel, keys.KEY_CHANGES):
+                    self._forget()
             except StoreUnavailable:
                 self._forget()
                 await asyncio.sleep(_RETRY_PAUSE)
