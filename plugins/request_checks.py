@@ -48,7 +48,9 @@ _Number = Annotated[StrictFloat, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 _Object = dict[str, Any]
 _Input = (
     StrictStr
-    | Annotated[list[StrictStr | StrictInt | Annotated[list[StrictInt], Field(min_length=1)]], Field(min_length=1)]
+    | Annotated[list[StrictStr], Field(min_length=1)]
+    | Annotated[list[StrictInt], Field(min_length=1)]
+    | Annotated[list[Annotated[list[StrictInt], Field(min_length=1)]], Field(min_length=1)]
 )
 
 
