@@ -49,6 +49,22 @@ general_settings:
 ```
 """
 
+_ENVIRONMENT = """
+## Environment of the router and the gateway
+
+`hearth up` and `docker-compose.yml` set what is needed. What is empty counts as not set.
+
+| variable | default | meaning |
+| --- | --- | --- |
+| `HEARTH_CONFIG` | `litellm_config.yaml` | The file. The `hearth` commands that read one take it from here too. |
+| `HEARTH_REDIS_URL` | `redis://127.0.0.1:6379/0` | Where Redis is; also `rediss://` and `unix:///PATH`. |
+| `HEARTH_LISTEN` | gateway `127.0.0.1:8009`, router `127.0.0.1:8010` | `HOST:PORT`, `[IPV6]:PORT` or `unix:///PATH`. |
+| `HEARTH_ROUTER_URL` | `http://127.0.0.1:8010` | For the gateway: where the router is; also `unix:///PATH`. |
+| `HEARTH_STATE_DIR` | `.hearth` | For the router: records and logs of engines that are processes. |
+| `HEARTH_LOG_FORMAT` | `text` | `text` or `json`: [monitoring](monitoring.md). |
+| `HEARTH_LOG_LEVEL` | `info` | `debug`, `info`, `warning` or `error`. |
+"""
+
 
 def json_schema() -> dict[str, Any]:
     """A JSON schema of a LiteLLM configuration in which only our sections are closed."""
@@ -90,7 +106,8 @@ def manual() -> str:
         ("After failures: `general_settings.lifecycle.cooldown`", Cooldown),
         ("Prewarming: each of `general_settings.lifecycle.schedules`", Schedule),
     )
-    return _INTRODUCTION + "".join(f"\n## {title}\n\n{_table(model)}" for title, model in sections)
+    tables = (f"\n## {title}\n\n{_table(model)}" for title, model in sections)
+    return "".join([_INTRODUCTION, *tables, _ENVIRONMENT])
 
 
 def _table(model: type[BaseModel]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from router import environment
+from router.config_schema import manual
 from router.environment import Environment
 from router.errors import ConfigError
 
@@ -16,6 +19,15 @@ LISTEN = "127.0.0.1:8010"
 def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONFIG", "REDIS_URL", "LISTEN", "ROUTER_URL", "STATE_DIR", "LOG_FORMAT", "LOG_LEVEL"):
         monkeypatch.delenv(f"HEARTH_{name}", raising=False)
+
+
+def test_every_variable_is_documented_with_its_default() -> None:
+    source = Path(environment.__file__).read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in manual().splitlines() if row.startswith("| `HEARTH_")}
+    assert set(re.findall(r"HEARTH_[A-Z_]+", source)) == rows.keys()
+    bare = Environment.read(LISTEN)
+    for value in (bare.config, bare.redis_url, LISTEN, bare.router_url, bare.state_dir, bare.log_format):
+        assert any(f"`{value}`" in row for row in rows.values()), value
 
 
 def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
