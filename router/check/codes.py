@@ -17,7 +17,12 @@ GROUPS: dict[str, tuple[Code, ...]] = {
             "A value in the configuration cannot be used.",
             "Correct it; docs/configuration.md has every key.",
         ),
-        Code("unknown-key", _E, "A key that Hearth does not know.", "Correct or remove it."),
+        Code(
+            "unknown-key",
+            _E,
+            "A key that Hearth does not know, or one that it reads of LiteLLM's with a letter wrong.",
+            "Correct or remove it.",
+        ),
         Code(
             "repeated-key",
             _E,
