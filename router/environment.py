@@ -14,7 +14,7 @@ from router.logs import LogFormat, log_format, log_level
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a unix socket's path, or host and port."""
+    """Where to listen (HEARTH_LISTEN): a unix socket's path, or host and port."""
 
     uds: str | None = None
     host: str = "127.0.0.1"
@@ -31,7 +31,7 @@ class Address:
                 return cls(host=parts.hostname, port=parts.port)
         except ValueError:
             pass
-        raise ConfigError(f"{text!r} is not an address: write HOST:PORT or unix:///PATH")
+        raise ConfigError(f"HEARTH_LISTEN: {text!r} is not an address: write HOST:PORT or unix:///PATH")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,5 +64,5 @@ def test_what_is_no_address_is_refused_by_its_name(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("listen", ["8009", "host:", "host:port", "http://host:1/"])
 def test_where_to_listen(monkeypatch: pytest.MonkeyPatch, listen: str) -> None:
     monkeypatch.setenv("HEARTH_LISTEN", listen)
-    with pytest.raises(ConfigError, match="is not an address: write HOST:PORT or unix:///PATH"):
+    with pytest.raises(ConfigError, match=r"^HEARTH_LISTEN: .* is not an address: write HOST:PORT or unix:///PATH"):
         Environment.read(LISTEN)
