@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -67,10 +68,17 @@ def create(
 ) -> None:
     """Make a key. It is shown now and never again."""
     given = [("name", name), ("priority", str(priority)), ("share", str(share))]
-    given += [("models", model.strip()) for model in models.split(",") if model.strip()]
+    only = [model.strip() for model in models.split(",") if model.strip()]
+    given += [("models", model) for model in only]
     limits = {"rpm": rpm, "tpm": tpm, "parallel": parallel, "budget": budget, "life": expires}
     given += [(limit, str(value)) for limit, value in limits.items() if value is not None]
-    _with_server(url, lambda server: _tell_secret(server.create_key(given), as_json))
+
+    async def make(server: Server) -> None:
+        if only:
+            _warn_of_unknown(only, await server.allowed())
+        await _tell_secret(server.create_key(given), as_json)
+
+    _with_server(url, make)
 
 
 @app.command(name="list")
@@ -197,6 +205,15 @@ async def _show(question: Coroutine[Any, Any, KeysView], as_json: bool) -> None:
         Console(soft_wrap=True).print(keys_table(view))
     else:
         typer.echo("There are no keys but the admin key. `hearth keys create NAME` makes one.")
+
+
+def _warn_of_unknown(names: Sequence[str], known: Sequence[str]) -> None:
+    """A key may name what comes later, and what there never is: a key that asks for metrics only."""
+    for name in names:
+        if name not in known and "*" not in name:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            typer.echo(f"No model is called {name!r} here{hint} The key is made all the same.", err=True)
 
 
 async def _tell_secret(question: Coroutine[Any, Any, NewSecretView], as_json: bool) -> None:

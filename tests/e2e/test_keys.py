@@ -340,6 +340,13 @@ def test_the_commands(stack: Stack) -> None:
     assert made_key.exit_code == 0, made_key.output
     secret = made_key.stdout.strip()
     assert secret.startswith("sk-hearth-")
+    assert "No model is called" not in made_key.stderr
+    mistyped = keys_command("create", "bob", "--models", "smal,*,none")
+    assert mistyped.exit_code == 0
+    assert "No model is called 'smal' here; did you mean 'small'?" in mistyped.stderr
+    assert "No model is called 'none' here." in mistyped.stderr
+    assert "'*'" not in mistyped.stderr
+    assert keys_command("revoke", "bob", "--yes").exit_code == 0
     again = keys_command("create", "eve")
     assert again.exit_code == 1
     assert "already" in again.stderr
