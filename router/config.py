@@ -61,7 +61,7 @@ class Config(BaseModel):
     rules: also of models without a lifecycle; models of which nothing is said are not in it.
     cards: of all models with a lifecycle. disabled: those that are not served, with the reason. oversized: those that
     declare more memory than their GPU has for models, with the fault; they do not keep the others from being served.
-    Both are in no other mapping but `cards`.
+    Both are in no other mapping but `cards` and `unserved`, which says how they would be run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,6 +72,7 @@ class Config(BaseModel):
     cards: dict[str, Card] = {}
     disabled: dict[str, str] = {}
     oversized: dict[str, str] = {}
+    unserved: dict[str, ModelSpec] = {}
 
 
 def load(path: Path) -> Config:
@@ -122,6 +123,7 @@ def parse(document: Mapping[str, Any]) -> Config:
             faults.append(f"model_list[{index}]: is not a mapping")
     faults.extend(_shared_names(found.models))
     disabled = {name: card.catalogue.disabled for name, card in found.cards.items() if card.catalogue.disabled}
+    reasons: dict[str, str] = {}
     if settings is not None:
         reasons = dict.fromkeys(found.oversized, "too large for its GPU") | {
             name: f"disabled: {reason}" for name, reason in disabled.items()
@@ -132,11 +134,12 @@ def parse(document: Mapping[str, Any]) -> Config:
         raise ConfigError("\n".join([*faults, *found.oversized.values()]))
     return Config(
         settings=settings,
-        models={name: spec for name, spec in found.models.items() if name not in disabled},
-        rules={name: rules for name, rules in found.rules.items() if name not in disabled},
+        models={name: spec for name, spec in found.models.items() if name not in reasons},
+        rules={name: rules for name, rules in found.rules.items() if name not in reasons},
         cards=found.cards,
         disabled=disabled,
         oversized=found.oversized,
+        unserved={name: spec for name, spec in found.models.items() if name in reasons},
     )
 
 
@@ -204,10 +207,9 @@ class _Entries:
         self._faults.extend(f"{where}: {misfit}" for misfit in misfits)
         if misfits:
             return
+        self.models[name] = _spec(name, lifecycle, settings, api_base)
         if too_large := _too_large(lifecycle, settings):
             self.oversized[name] = f"{where}.memory: {too_large}"
-        else:
-            self.models[name] = _spec(name, lifecycle, settings, api_base)
 
 
 def _checked(kind: type[_Section], section: object, where: str, faults: list[str]) -> _Section | None:
@@ -332,9 +334,10 @@ def _never_warm(
             yield f"{path}: {name!r} is {never_run[name]}"
         elif name in models and models[name].role is Role.UTILITY:
             yield f"{path}: {name!r} is a utility, which is kept running anyway; leave it out"
-    preloads = [spec for spec in models.values() if spec.name in settings.preload]
-    utilities = [spec for spec in models.values() if spec.role is Role.UTILITY and spec.name not in never_run]
-    standing = [spec for spec in models.values() if spec in preloads or spec.name == default]
+    served = [spec for spec in models.values() if spec.name not in never_run]
+    preloads = [spec for spec in served if spec.name in settings.preload]
+    utilities = [spec for spec in served if spec.role is Role.UTILITY]
+    standing = [spec for spec in served if spec in preloads or spec.name == default]
     together = "preload and default_model" if default else "preload"
     for gpu, whole in settings.gpus.items():
         if why := _crowded(gpu, whole, standing):

@@ -51,7 +51,7 @@ def _engine(engine: Engine, config: Config) -> Iterator[Finding]:
 
 def _together(engines: list[Engine], gpu: str, config: Config) -> Iterator[Finding]:
     room = config.settings.gpus[gpu].room
-    here = [engine for engine in engines if gpu in engine.spec.gpus and not engine.disabled]
+    here = [engine for engine in engines if gpu in engine.spec.gpus and engine.spec.name in config.models]
     utilities = [engine for engine in here if engine.spec.role is Role.UTILITY]
     kept = sum(engine.spec.memory for engine in utilities)
     if not utilities:

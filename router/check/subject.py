@@ -25,7 +25,7 @@ PROFILES = (PULLED, BUILT, DISABLED)
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One configured model, disabled or not, and what runs it. entry: its entry in `model_list`.
+    """One configured model, served or not, and what runs it. entry: its entry in `model_list`.
 
     service: its container; None when Compose has none, or the engine is a process. command: None when it starts no
     engine that is known.
@@ -66,7 +66,8 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """document: LiteLLM's configuration with its includes. config: None when it has faults, which are in `faults`.
+    """document: LiteLLM's configuration with its includes. config: None when it cannot be used; why, and what is wrong
+    with models that are not served for it, is in `faults`.
 
     compose: None when there is none. recipes: the images that can be built here. root: the directory of
     docker-compose.yml, else that of the configuration.
@@ -115,8 +116,6 @@ def gather(path: Path, compose_path: Path | None, environment: Mapping[str, str]
         faults = list(config.oversized.values())
     except ConfigError as error:
         faults = str(error).splitlines()
-    if faults:  # they have to be put right before the rest can be judged
-        config = None
     if compose_path is None and (config is None or config.settings.runtime == "docker"):
         beside = path.parent / "docker-compose.yml"
         compose_path = beside if beside.exists() else None
@@ -140,7 +139,7 @@ def _engines(document: Mapping[str, Any], config: Config | None, compose: Compos
     if config is None:
         return []
     found = []
-    specs = configuration.parse(_all_enabled(document)).models if config.disabled else config.models
+    specs = config.models | config.unserved  # they have to be right when they are served again
     for entry in document.get("model_list") or []:
         spec = specs.get(str(entry.get("model_name")))
         if spec is None or "lifecycle" not in (entry.get("model_info") or {}):
@@ -152,16 +151,6 @@ def _engines(document: Mapping[str, Any], config: Config | None, compose: Compos
             command = find((), spec.command) if spec.command else None
         found.append(Engine(spec, entry, service, command))
     return found
-
-
-def _all_enabled(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as if all that is disabled were served: it has to be right when it is enabled again."""
-    entries = []
-    for entry in document.get("model_list") or []:
-        info = entry.get("model_info") or {}
-        catalogue = {key: value for key, value in (info.get("catalogue") or {}).items() if key != "disabled"}
-        entries.append({**entry, "model_info": {**info, "catalogue": catalogue}} if info.get("catalogue") else entry)
-    return {**document, "model_list": entries}
 
 
 def _service_of(spec: ModelSpec, compose: Compose | None) -> Service | None:

@@ -74,7 +74,7 @@ async def test_smoke_fails_with_the_reason(hearth: Observer) -> None:
     out, _ = await hearth_says(hearth.stack, "smoke", "small", code=1)
     assert out.count("FAIL") == 2
     assert "500" in out
-    assert "no model 'nobody'" in (await hearth_says(hearth.stack, "smoke", "nobody", code=1))[1]
+    assert "No model 'nobody'" in (await hearth_says(hearth.stack, "smoke", "nobody", code=1))[1]
     assert "ate its cables" in (await hearth_says(hearth.stack, "smoke", "wild/retired", code=1))[1]
 
 
