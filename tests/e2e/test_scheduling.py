@@ -97,7 +97,9 @@ async def test_a_waiting_caller_is_told_when_and_at_most_when(hearth: Observer) 
 async def test_one_at_a_time_and_the_rest_in_line(hearth: Observer) -> None:
     await _chat(hearth, "narrow", max_tokens=1)
     engine = hearth.engines["narrow"]
-    asked = [asyncio.create_task(_chat(hearth, "narrow", max_tokens=60)) for _ in range(3)]
+    asked = [asyncio.create_task(_chat(hearth, "narrow", max_tokens=300))]  # it outlasts all that is looked at
+    await hearth.until_running("narrow", 1)
+    asked += [asyncio.create_task(_chat(hearth, "narrow", max_tokens=1)) for _ in range(2)]
     await hearth.until_waiting(2)
     assert await engine.running() <= 1
     assert (await hearth.model("narrow"))["in_flight"] == 1
