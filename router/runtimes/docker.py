@@ -43,27 +43,29 @@ class DockerRuntime:
 
     def __init__(self, specs: dict[str, ModelSpec]) -> None:
         self._models = {spec.container: spec.name for spec in specs.values() if spec.container}
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
+        self._questions = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
+        # one for each container, so that many long stops keep nobody waiting
+        self._acts = ThreadPoolExecutor(max_workers=max(1, len(self._models)), thread_name_prefix="docker-act")
         self._clients: list[docker.APIClient] = []
         self._local = threading.local()
 
     async def start(self, spec: ModelSpec) -> None:
         try:
-            await self._call(_START_LIMIT, lambda client: client.start(_container(spec)))
+            await self._act(_START_LIMIT, lambda client: client.start(_container(spec)))
         except APIError as error:
             raise EngineStartFailed(f"Docker did not start container {spec.container}: {error.explanation}") from error
 
     async def stop(self, spec: ModelSpec) -> None:
         grace = max(1, round(spec.stop_timeout))
         try:
-            await self._call(grace + _STOP_MARGIN, lambda client: client.stop(_container(spec), timeout=grace))
+            await self._act(grace + _STOP_MARGIN, lambda client: client.stop(_container(spec), timeout=grace))
         except APIError as error:
             raise EngineStopFailed(f"Docker did not stop container {spec.container}: {error.explanation}") from error
         if (await self.inspect(spec)).running:
             raise EngineStopFailed(f"container {spec.container} still runs after its stop")
 
     async def inspect(self, spec: ModelSpec) -> Instance:
-        state = (await self._call(_READ_LIMIT, lambda client: client.inspect_container(_container(spec))))["State"]
+        state = (await self._ask(lambda client: client.inspect_container(_container(spec))))["State"]
         running = bool(state["Running"])
         return Instance(
             running=running,
@@ -73,7 +75,7 @@ class DockerRuntime:
         )
 
     async def logs(self, spec: ModelSpec, lines: int) -> tuple[str, ...]:
-        text: bytes = await self._call(_READ_LIMIT, lambda client: client.logs(_container(spec), tail=lines))
+        text: bytes = await self._ask(lambda client: client.logs(_container(spec), tail=lines))
         return tuple(text.decode("utf-8", errors="replace").splitlines()[-lines:])
 
     async def watch(self) -> AsyncIterator[RuntimeEvent]:
@@ -81,7 +83,7 @@ class DockerRuntime:
         while True:
             events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
             try:
-                client, stream = await self._call(_READ_LIMIT, self._subscribe)
+                client, stream = await self._ask(self._subscribe)
             except RuntimeUnavailable as error:
                 if not told:
                     yield Lost(str(error))
@@ -105,7 +107,8 @@ class DockerRuntime:
     async def close(self) -> None:
         for client in self._clients:
             client.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._questions, self._acts):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     # --- calls to Docker
 
@@ -117,7 +120,7 @@ class DockerRuntime:
                     raw = await events.get()
             except TimeoutError:
                 try:
-                    await self._call(_READ_LIMIT, lambda client: client.ping())
+                    await self._ask(lambda client: client.ping())
                 except RuntimeUnavailable:
                     return
                 continue
@@ -151,8 +154,15 @@ class DockerRuntime:
             self._clients.append(client)
         return client
 
-    async def _call(self, limit: float, function: Callable[[docker.APIClient], T]) -> T:
-        """Run a call in a thread. It gets `limit` seconds; then, or when Docker is not there, RuntimeUnavailable."""
+    async def _ask(self, function: Callable[[docker.APIClient], T]) -> T:
+        return await self._call(self._questions, _READ_LIMIT, function)
+
+    async def _act(self, limit: float, function: Callable[[docker.APIClient], T]) -> T:
+        return await self._call(self._acts, limit, function)
+
+    async def _call(self, threads: ThreadPoolExecutor, limit: float, function: Callable[[docker.APIClient], T]) -> T:
+        """Run a call in one of these threads. It gets `limit` seconds; then, or when Docker is not there, it is
+        RuntimeUnavailable."""
 
         def run() -> T:
             client: Any = self._client()
@@ -161,7 +171,7 @@ class DockerRuntime:
 
         try:
             async with asyncio.timeout(limit + 0.2):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+                return await asyncio.get_running_loop().run_in_executor(threads, run)
         except NotFound as error:
             raise EngineMissing(f"{error.explanation}; create it first, with: docker compose create NAME") from error
         except APIError:
