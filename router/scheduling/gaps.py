@@ -25,6 +25,8 @@ POOL_MEMORY: Final = 1 - 1 / 500
 #: The expected number of further requests is at most this: nothing is known of what has hardly been seen.
 _LONGEST_WORK: Final = 200.0
 
+#: What is left of one observation that is not forgotten yet.
+_SEEN: Final = 0.5
 _MIDDLES: Final = tuple((low + high) / 2 for low, high in zip((0.0, *EDGES), EDGES, strict=False))
 
 
@@ -43,6 +45,11 @@ def blend(counts: Sequence[float], pool: Sequence[float], weight: float) -> tupl
     if not counts:
         return tuple(scale * count for count in pool)
     return tuple(count + scale * other for count, other in zip(counts, pool, strict=True))
+
+
+def came_back(counts: Sequence[float], within: float) -> bool:
+    """Whether one who was seen coming back within so many seconds is among these, and not too long ago."""
+    return sum(counts[: bisect_right(EDGES, within)]) >= _SEEN
 
 
 def hold_until(belief: Sequence[float], idle: float, longest: float, gain: float, price: float) -> float:

@@ -50,7 +50,9 @@ def _held(snapshot: Snapshot, model: ModelState, competing: Sequence[Claim], bac
     """How many callers are in a pause from which they are likely back, and until when the last of them is waited for.
 
     A swap now costs a caller who comes back the way there and back; each second of waiting costs everybody who waits
-    for other models a second. So an alternating client, whose own gaps contain both swaps, is never waited for."""
+    for other models a second. A caller who waits for one of the others itself has moved on, as far as anybody knows,
+    and is waited for only where it was seen coming back: an alternating client never is, because a pause that held a
+    swap counts as one without end."""
     there = [claim.load + claim.unload for claim in competing if claim.measured]
     if model.load_seconds is None or not there:
         return 0, 0.0  # nobody waits for the sake of a swap whose cost is not known yet
@@ -58,9 +60,12 @@ def _held(snapshot: Snapshot, model: ModelState, competing: Sequence[Claim], bac
     price = float(sum(claim.count for claim in competing))
     pool = gaps.blend(model.gaps, gaps.PRIOR, gaps.PRIOR_WEIGHT)
     longest = snapshot.policy.hold_share * swap
+    moved = frozenset[str]().union(*(claim.callers for claim in competing))
     now, paused, held = snapshot.state.now, 0, 0.0
     for name, caller in model.callers.items():
         if caller.in_flight or caller.last_end is None or name in back or now >= caller.last_end + longest:
+            continue
+        if name in moved and not gaps.came_back(caller.gaps, longest):
             continue
         belief = gaps.blend(caller.gaps, pool, gaps.POOL_WEIGHT)
         until = caller.last_end + gaps.hold_until(belief, now - caller.last_end, longest, swap, price)

@@ -23,7 +23,7 @@ class Claim:
 
     since: since when its oldest request counts as waiting. priority: the highest of its requests'. count: how many they
     are. load, unload: expected seconds. worth: pieces of work done per second of the GPU's time if it is next.
-    measured: whether its load has been seen."""
+    measured: whether its load has been seen. callers: those who wait for it."""
 
     name: str
     gpus: tuple[str, ...]
@@ -34,6 +34,7 @@ class Claim:
     unload: float
     worth: float
     measured: bool
+    callers: frozenset[str] = frozenset()
 
 
 def claims(snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]]) -> list[Claim]:
@@ -58,7 +59,8 @@ def claims(snapshot: Snapshot, waiting: Mapping[str, Sequence[Waiting]]) -> list
         load, unload = costs.load(model), costs.unload(model)
         worth = count / max(load + unload + costs.work(model, count), 1e-3)
         measured = model.load_seconds is not None
-        found.append(Claim(name, spec.gpus, min(since), max(ranks), count, load, unload, worth, measured))
+        callers = frozenset(request.caller for request in requests)
+        found.append(Claim(name, spec.gpus, min(since), max(ranks), count, load, unload, worth, measured, callers))
     return sorted(found, key=_age)
 
 

@@ -73,11 +73,12 @@ class Engine:
 
     # --- requests, and what is learned from them
 
-    def asked(self, caller: str, now: float) -> None:
-        """A caller asks for it, perhaps after a pause."""
+    def asked(self, caller: str, now: float, moved: float) -> None:
+        """A caller asks for it, perhaps after a pause. moved: when its last request ended that has waited for another
+        model."""
         known = self.callers.get(caller)
         if known is not None and known.last_end is not None:
-            gap = now - known.last_end
+            gap = now - known.last_end if moved <= known.last_end else float("inf")
             self.gaps = gaps.observe(self.gaps, gap, gaps.POOL_MEMORY)
             learned = gaps.observe(known.gaps, gap, gaps.CALLER_MEMORY)
             self.callers[caller] = replace(known, last_end=None, gaps=learned)

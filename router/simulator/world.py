@@ -83,6 +83,8 @@ class World:
         self._faults = faults or Faults()
         self._chance = random.Random(self._faults.seed)
         self._turns: dict[str, Turns] = {}
+        #: By caller, when its last request ended that has waited, and for which model.
+        self._moved: dict[str, tuple[float, str]] = {}
         self._timer = 0
         self._history = History(spans={name: [] for name in fleet.models})
         self._ids = 0
@@ -110,7 +112,9 @@ class World:
     def _ask(self, session: Session, index: int) -> None:
         self._ids += 1
         request = Request(f"r{self._ids}", session, index, self.clock.now)
-        self.engines[request.step.model].asked(session.caller, self.clock.now)
+        ended, other = self._moved.get(session.caller, (0.0, ""))
+        moved = ended if other != request.step.model else 0.0
+        self.engines[request.step.model].asked(session.caller, self.clock.now, moved)
         patience = request.step.patience
         if patience is None and self._chance.random() < self._faults.leaving:
             patience = self._chance.uniform(0, self._faults.patience)
@@ -178,6 +182,8 @@ class World:
         now = self.clock.now
         engine.end(request, now)
         request.ended = now
+        if request.granted is not None and request.granted > request.joined:
+            self._moved[request.session.caller] = now, request.step.model
         self._history.requests.append(request)
         self.clock.at(now + gaps.HORIZON, self._forget, engine, request.session.caller)
         if request.index + 1 < len(request.session.steps):

@@ -34,14 +34,14 @@ class Place:
         self.holder = ""
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def move(self, target: Phase, **fields: Any) -> None:
-        assert await self.store.move(self.holder, "m", list(Phase), target, event="test", **fields)
+    async def move(self, target: Phase, model: str = "m", **fields: Any) -> None:
+        assert await self.store.move(self.holder, model, list(Phase), target, event="test", **fields)
 
     async def callers(self) -> dict[str, CallerState]:
         return dict((await self.store.snapshot(["m"])).models["m"].callers)
 
     def ask(self, caller: str = "ada", limits: LineLimits | None = None, **more: Any) -> Ticket:
-        ticket = Ticket("m", caller=caller, **more)
+        ticket = Ticket(more.pop("model", "m"), caller=caller, **more)
         task = asyncio.create_task(self.gateway.acquire(ticket, limit=None, bound=LONG, limits=limits))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.tasks.append(task)
@@ -107,6 +107,50 @@ async def test_a_request_that_waits_is_no_pause(place: Place) -> None:
     await place.move(Phase.READY)
     assert await place.store.grant(place.holder, "m", [waiting]) == 1
     assert await place.callers() == {"ada": CallerState(None, 1)}
+
+
+async def served_elsewhere_after_a_wait(place: Place, caller: str) -> Ticket:
+    """Its request for another model, which runs after it has waited."""
+    ticket = place.ask(caller, model="other")
+    (waiting,) = await place.waiting(1)
+    await place.move(Phase.READY, "other")
+    assert await place.store.grant(place.holder, "other", [waiting]) == 1
+    await eventually(lambda: ticket.leased)
+    return ticket
+
+
+async def test_a_pause_that_holds_a_swap_says_that_the_caller_had_gone(place: Place) -> None:
+    await place.end(await place.served())
+    await place.end(await served_elsewhere_after_a_wait(place, "ada"))
+    await place.served()
+    pauses = [seen for seen in await place.observations() if seen.kind == "pause"]
+    assert pauses == [Observation("m", "ada", "pause", math.inf)]
+
+
+async def test_who_is_back_before_its_other_request_has_ended_was_not_gone(place: Place) -> None:
+    """Two programs that share a key."""
+    await place.end(await place.served())
+    other = await served_elsewhere_after_a_wait(place, "ada")
+    await place.end(await place.served())
+    await place.end(other)
+    (pause,) = [seen for seen in await place.observations() if seen.kind == "pause"]
+    assert pause.seconds < gaps.HORIZON
+
+
+async def test_a_wait_elsewhere_before_the_pause_changes_nothing(place: Place) -> None:
+    await place.end(await served_elsewhere_after_a_wait(place, "ada"))
+    await place.end(await place.served())
+    await place.served()
+    (pause,) = [seen for seen in await place.observations() if seen.kind == "pause"]
+    assert pause.seconds < gaps.HORIZON
+
+
+async def test_others_who_waited_elsewhere_change_nothing(place: Place) -> None:
+    await place.end(await place.served("ada"))
+    await place.end(await served_elsewhere_after_a_wait(place, "bob"))
+    await place.served("ada")
+    (pause,) = [seen for seen in await place.observations() if seen.kind == "pause"]
+    assert pause.seconds < gaps.HORIZON
 
 
 async def test_whoever_leaves_the_line_is_forgotten(place: Place) -> None:

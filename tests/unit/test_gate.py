@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from fleet import ASLEEP, ready, snapshot, spec
 
 from router.scheduler import CloseGate, Decision, Grant, Policy, Start, Stop, decide
-from router.scheduling import costs
+from router.scheduling import costs, gaps
 from router.scheduling.turns import patience
-from router.store.state import CallerState, ModelState, Phase
+from router.store.state import CallerState, ModelState, Phase, Waiting
 
 A, B, C = (spec(name, idle_timeout=0.0) for name in "abc")
 POLICY = Policy()
@@ -40,10 +42,22 @@ def test_nobody_in_a_pause_is_a_swap_at_once() -> None:
         assert decision(running(callers=callers), (("1", "b", 999.0),)).actions == (Stop("a", "making room for b"),)
 
 
-def test_alternating_caller_is_not_waited_for() -> None:
+def test_who_is_away_for_long_is_not_waited_for() -> None:
     beyond = (0.0,) * 17 + (20.0,)
     state = running(callers={"x": CallerState(999.0, 0, beyond)}, gaps=beyond)
     assert decision(state, (("1", "b", 999.5),)).actions == (Stop("a", "making room for b"),)
+
+
+def test_caller_who_waits_elsewhere_has_moved_on_until_it_was_seen_coming_back() -> None:
+    def found(counts: tuple[float, ...]) -> Decision:
+        states = ((A, running(callers={"x": CallerState(999.0, 0, counts)})), (B, SLEEPING))
+        given = snapshot(*states, policy=POLICY)
+        return decide(replace(given, state=replace(given.state, line=(Waiting("1", "b", 999.5, "x"),))))
+
+    leave = (Stop("a", "making room for b"),)
+    assert found(()).actions == leave
+    assert found(gaps.observe((), math.inf, gaps.CALLER_MEMORY)).actions == leave
+    assert found(gaps.observe((), 3.0, gaps.CALLER_MEMORY)).actions == ()
 
 
 def test_gate_closes_in_time_for_the_oldest_and_not_before() -> None:

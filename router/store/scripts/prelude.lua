@@ -37,13 +37,21 @@ local function observe(model, caller, kind, ms)
   end
 end
 
+-- Whether a caller has waited for another model since then, and been served: its pause here held that swap, and says
+-- nothing of whether it would have come back to a model that stays.
+local function moved_on(model, caller, since)
+  local ended, other = string.match(redis.call('GET', P .. 'moved:' .. caller) or '', '^(%d+)|(.*)$')
+  return ended and other ~= model and tonumber(ended) > since
+end
+
 -- A caller of a model: its open requests (they wait or run), those that run, and when the last one ended ('' while
 -- any is open). Every request passes here when it opens (1), gets its lease (began 1) and is over (both -1).
 local function count_caller(model, caller, opened, began, now)
   local key = P .. 'callers:' .. model
   local open, running, last = string.match(redis.call('HGET', key, caller) or '0|0|', '^(%d+)|(%d+)|(%d*)$')
   if opened > 0 and last ~= '' then
-    observe(model, caller, 'pause', now - tonumber(last))
+    local ended = tonumber(last)
+    observe(model, caller, 'pause', moved_on(model, caller, ended) and -1 or now - ended)
     last = ''
   end
   open, running = math.max(open + opened, 0), math.max(running + began, 0)
@@ -134,6 +142,9 @@ local function end_lease(now, model, id, ran, outcome)
   local since, joined, entry = string.match(value, '^(%d+)|(%d+)|(.*)$')
   local caller = cjson.decode(entry).caller
   count_caller(model, caller, -1, -1, now)
+  if tonumber(since) > tonumber(joined) then -- kept for longer than any pause that counts (router.scheduling.gaps)
+    redis.call('SET', P .. 'moved:' .. caller, string.format('%.0f|', now) .. model, 'PX', 300000)
+  end
   if ran >= 0 then observe(model, caller, 'service', ran) end
   record(now, model, caller, joined, since, ran >= 0 and 'completed' or outcome)
   return true
