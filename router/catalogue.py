@@ -96,7 +96,8 @@ class Catalogue(_Strict):
 class Card(BaseModel):
     """One model of the catalogue, with what LiteLLM's own keys say of it; None where they say nothing.
 
-    context and output: tokens, as in `max_input_tokens` and `max_output_tokens`.
+    context and output: tokens, as in `max_input_tokens` and `max_output_tokens`. too_large: why it is not served, where
+    it declares more memory than its GPU has.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,6 +109,7 @@ class Card(BaseModel):
     vision: bool | None = None
     reasoning: bool | None = None
     catalogue: Catalogue = Catalogue()
+    too_large: str = ""
 
 
 def card_of(name: str, model_info: Mapping[str, Any], catalogue: Catalogue) -> Card:

@@ -210,6 +210,7 @@ class _Entries:
         self.models[name] = _spec(name, lifecycle, settings, api_base)
         if too_large := _too_large(lifecycle, settings):
             self.oversized[name] = f"{where}.memory: {too_large}"
+            self.cards[name] = self.cards[name].model_copy(update={"too_large": too_large})
 
 
 def _checked(kind: type[_Section], section: object, where: str, faults: list[str]) -> _Section | None:

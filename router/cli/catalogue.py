@@ -104,6 +104,8 @@ def notes(entries: Sequence[Entry]) -> Text:
         name, catalogue = entry.card.name, entry.card.catalogue
         if catalogue.disabled:
             lines.append(Text(f"{name} is disabled: {catalogue.disabled}", "dim"))
+        if entry.card.too_large:
+            lines.append(Text(f"{name} is not served: {entry.card.too_large}", "red"))
         if entry.state is not None and (warm := entry.state.warm) is not None:
             until = "" if warm.until is None else f" until {clock(warm.until, day=True)}"
             lines.append(Text(f"{name} is to be kept warm: {warm.reason}{until}", "dim"))

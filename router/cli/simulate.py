@@ -61,14 +61,21 @@ def simulate(
         ),
     ] = None,
     steps: Annotated[
-        float, typer.Option("--steps", parser=_positive, metavar="X", help="Mean number of requests of a session.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            "--steps", parser=_positive, metavar="X", show_default="30", help="Mean number of requests of a session."
+        ),
+    ] = None,
     think: Annotated[
-        float, typer.Option("--think", min=0.0, max=1e6, help="Mean pause between them, in seconds.")
-    ] = 4.0,
+        float | None,
+        typer.Option("--think", min=0.0, max=1e6, show_default="4", help="Mean pause between them, in seconds."),
+    ] = None,
     row: Annotated[
-        float, typer.Option("--run", min=1.0, help="Mean number of single requests in a row for the same model.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--run", min=1.0, show_default="1", help="Mean number of single requests in a row for the same model."
+        ),
+    ] = None,
     hours: Annotated[
         float | None,
         typer.Option(

@@ -110,6 +110,8 @@ def _reason_against(client: Client, name: str, card: Card | None, utility: bool)
         return "nothing is known of it here: an alias, or a model without a lifecycle; add it by hand"
     if card.catalogue.disabled is not None:
         return f"it is disabled: {card.catalogue.disabled}"
+    if card.too_large:
+        return f"it is not served: {card.too_large}"
     for problem in card.catalogue.known_problems:
         if problem.spoils == "model" and concerns(problem, client):
             whose = "" if problem.client == "any" else f"with {problem.client} "

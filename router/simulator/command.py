@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,16 @@ POLICIES: dict[str, Callable[[Fleet], Contender]] = {
     "refuse": lambda _: Refusing(),
 }
 _HOURS = 24.0
+#: Of an agent session: the mean number of its requests, and the mean pause between them (s).
+_STEPS = 30.0
+_THINK = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What was asked for; exactly one of the workloads sessions_per_hour, arrivals_per_minute and replay ("-": stdin).
     models: None is the config's. run: mean number of arrivals in a row for the same model. hours: None is 24, or all of
-    a replay. policies: none is all."""
+    a replay. policies: none is all. What describes another workload is told to be of no use."""
 
     models: Path | None
     config: Path
@@ -49,9 +52,9 @@ class Options:
     arrivals_per_minute: float | None
     replay: str | None
     trace: Path | None
-    steps: float
-    think: float
-    run: float
+    steps: float | None
+    think: float | None
+    run: float | None
     hours: float | None
     seed: int
     policies: Sequence[str]
@@ -125,6 +128,7 @@ def _prepare(options: Options, ask: Callable[[], Knowledge], notes: list[str]) -
     given = [options.sessions_per_hour, options.arrivals_per_minute, options.replay]
     if sum(each is not None for each in given) != 1:
         raise _Wrong("Say what the clients do: one of --sessions-per-hour, --arrivals-per-minute and --replay.")
+    notes.extend(_unused(options))
     lengths: Lengths = [] if options.replay is not None else read_trace(options.trace) if options.trace else BUILT_IN
     if options.models is None:
         fleet = _configured(options, ask, lengths, notes)
@@ -134,6 +138,19 @@ def _prepare(options: Options, ask: Callable[[], Knowledge], notes: list[str]) -
     sessions = _workload(options, fleet, lengths, notes)
     longest = max(step.service_seconds(fleet.models[step.model]) for each in sessions for step in each.steps)
     return one_gpu(models, drain_timeout=max(DRAIN_TIMEOUT, longest)), sessions
+
+
+def _unused(options: Options) -> Iterator[str]:
+    """A note for each option that says nothing of this workload."""
+    sessions = options.sessions_per_hour is not None
+    for name, given, used in (
+        ("--steps", options.steps, sessions),
+        ("--think", options.think, sessions),
+        ("--run", options.run, options.arrivals_per_minute is not None),
+        ("--trace", options.trace, options.replay is None),
+    ):
+        if given is not None and not used:
+            yield f"{name} is not used: it says nothing of this workload."
 
 
 def _configured(options: Options, ask: Callable[[], Knowledge], lengths: Lengths, notes: list[str]) -> Fleet:
@@ -167,12 +184,13 @@ def _workload(options: Options, fleet: Fleet, lengths: Lengths, notes: list[str]
             per_hour=options.sessions_per_hour,
             hours=hours,
             seed=options.seed,
-            steps=options.steps,
-            think=options.think,
+            steps=_STEPS if options.steps is None else options.steps,
+            think=_THINK if options.think is None else options.think,
         )
     else:
         rate = options.arrivals_per_minute or 0.0
-        sessions = open_arrivals(models, lengths, per_minute=rate, hours=hours, seed=options.seed, run=options.run)
+        row = 1.0 if options.run is None else options.run
+        sessions = open_arrivals(models, lengths, per_minute=rate, hours=hours, seed=options.seed, run=row)
     if not sessions:
         raise _Wrong("Nobody asks for anything in this time: simulate more hours, or a higher rate.")
     return sessions

@@ -22,6 +22,9 @@ from router.api.views import EndedRequestView
 from router.scheduling.gaps import HORIZON
 from router.simulator.workload import HOUR, Session, Step
 
+#: The year 5138. Of what is much later a float keeps no milliseconds, and a clock that adds them stands still.
+_LATEST = 1e11
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -47,6 +50,8 @@ def read_records(lines: Iterable[bytes], name: str) -> list[EndedRequestView]:
         granted = record.joined if record.granted is None else record.granted
         if not record.joined <= granted <= record.ended:
             raise ValueError(f"{name}: line {number}: joined, granted and ended are not in this order")
+        if not 0 <= record.joined <= record.ended <= _LATEST:
+            raise ValueError(f"{name}: line {number}: joined and ended are seconds since 1970")
         found.append(record)
     if not found:
         raise ValueError(f"{name}: has no requests; `hearth history` writes what the router has recorded")

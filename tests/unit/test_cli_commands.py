@@ -173,6 +173,7 @@ def test_models_have_their_catalogue_beside_what_they_do(stub: Stub) -> None:
         card("small", 32768, family="qwen3", experimental=True, known_problems=[problem]),
         card("large", 131072, family="glm", experimental=False),
         card("old", 4096, family="qwen2.5", disabled="it is gone"),
+        card("huge", 4096) | {"too_large": "90.0 GiB never fits GPU 0"},
     ]
     stub.looks = [[model("small", phase="ready"), model("large"), model("bare")]]
     shown = hearth(stub, "models").stdout
@@ -182,6 +183,7 @@ def test_models_have_their_catalogue_beside_what_they_do(stub: Stub) -> None:
     assert "small qwen3 experimental 32,768 yes no yes ready normal 20.0 GiB OpenCode" in " ".join(shown.split())
     assert "old qwen2.5 disabled 4,096 yes no yes" in " ".join(shown.split())
     assert "old is disabled: it is gone" in shown
+    assert "huge is not served: 90.0 GiB never fits GPU 0" in shown
     assert "small with OpenCode: talks too much; instead: large" in shown
 
 

@@ -103,6 +103,11 @@ def test_names_of_which_nothing_is_known_are_left_out() -> None:
         offer(Client.SDK, ["alias"], [GOOD], ())
 
 
+def test_a_model_that_is_not_served_is_left_out() -> None:
+    huge = Card(name="huge", context=8192, too_large="90.0 GiB never fits GPU 0")
+    assert offered(Client.SDK, GOOD, huge).left_out == {"huge": "it is not served: 90.0 GiB never fits GPU 0"}
+
+
 def test_the_shipped_models_for_opencode() -> None:
     config = load(ROOT / "litellm_config.yaml")
     utilities = [name for name, spec in config.models.items() if spec.role is Role.UTILITY]

@@ -96,7 +96,8 @@ def test_a_model_that_never_fits_does_not_keep_the_others_from_being_served() ->
     found = parse(made)
     said = "model_list[1] (huge).model_info.lifecycle.memory: 22.5 GiB never fits GPU 0, which has 22.0 GiB for models"
     assert (found.models.keys(), found.oversized) == ({"tiny"}, {"huge": said})
-    assert "huge" in found.cards
+    assert found.cards["huge"].too_large == "22.5 GiB never fits GPU 0, which has 22.0 GiB for models"
+    assert found.cards["tiny"].too_large == ""
     assert found.unserved["huge"].memory > 22 * 2**30
     assert said in faults(document(entry(role="loner"), entry("huge", memory="22.5GiB")))  # told with the other faults
 

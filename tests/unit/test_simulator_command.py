@@ -56,6 +56,13 @@ def numbers(*arguments: str, text: str = "") -> list[dict[str, Any]]:
 SESSIONS = ("--models", "models.yaml", "--sessions-per-hour", "4", "--hours", "2")
 
 
+def test_what_says_nothing_of_the_workload_is_told() -> None:
+    arrivals = ("--models", "models.yaml", "--arrivals-per-minute", "1", "--hours", "1", "--policy", "hearth")
+    assert "--steps is not used" in simulate(*arrivals, "--steps", "3").stdout
+    assert "not used" not in simulate(*arrivals, "--run", "3").stdout
+    assert "--run is not used" in simulate(*SESSIONS, "--policy", "hearth", "--run", "3").stdout
+
+
 def test_json_is_a_list_with_an_object_for_each_policy() -> None:
     found = numbers(*SESSIONS)
     assert [each["policy"] for each in found] == list(POLICIES)

@@ -122,6 +122,8 @@ GOOD = json.loads(record(0, 1, 2).model_dump_json())
         (json.dumps(GOOD | {"joined": "soon"}), "week: line 1: joined: "),
         (json.dumps({key: GOOD[key] for key in GOOD if key != "model"}), "week: line 1: model: Field required"),
         (json.dumps(GOOD | {"ended": 5.0}), "week: line 1: joined, granted and ended are not in this order"),
+        (json.dumps(GOOD | {"ended": 1e308}), "week: line 1: joined and ended are seconds since 1970"),
+        (json.dumps(GOOD | {"joined": -1.0}), "week: line 1: joined and ended are seconds since 1970"),
         (json.dumps(GOOD | {"granted": BEGAN - 5.0}), "week: line 1: joined, granted and ended are not in this order"),
         (json.dumps(GOOD | {"ended": float("inf")}), "week: line 1: ended: "),
     ],
