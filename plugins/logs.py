@@ -92,4 +92,4 @@ def calm_litellm() -> None:
         logger.propagate = True
         if _note_exception not in logger.filters:
             logger.filters.insert(0, _note_exception)
-        logger.setLevel(max(logger.level, logging.INFO))
+        logger.setLevel(max(logger.level, logging.WARNING))  # of what is below, nothing would be kept
