@@ -126,11 +126,22 @@ def _rank_group(snapshot: Snapshot, group: Sequence[Claim]) -> tuple[list[str], 
     by_worth = sorted(group, key=lambda claim: (-claim.priority, -claim.worth, claim.since, claim.name))
     for first in by_worth[:_TRIED]:
         others = [claim for claim in group if claim is not first]
+        if _gave_way(snapshot, first, others):
+            continue
         takes = first.load + policy.planned_residency + first.unload
         until = latest_start(policy, others, within) - takes
         if snapshot.state.now < until:
             return [first.name, *(claim.name for claim in by_worth if claim is not first)], until
     return [claim.name for claim in group], float("inf")
+
+
+def _gave_way(snapshot: Snapshot, first: Claim, others: Iterable[Claim]) -> bool:
+    """Whether this model has stopped while one of these waited, and is asked for again: it was stopped for them, so
+    they are next, unless its priority is higher."""
+    model = snapshot.state.models[first.name]
+    stopped = model.phase in (Phase.STOPPING, Phase.ASLEEP)
+    before = min(model.since, first.since)
+    return stopped and any(other.since < before and other.priority >= first.priority for other in others)
 
 
 def _competing(waiting: Sequence[Claim]) -> list[list[Claim]]:

@@ -114,3 +114,19 @@ def test_learned_cost_bears_an_outlier() -> None:
         known = costs.average(known, 30.0)
     assert known == 30.0
     assert costs.load(ModelState(phase=Phase.ASLEEP)) == costs.ASSUMED_LOAD
+
+
+def test_model_that_has_given_way_is_not_next_before_those_that_it_gave_way_to() -> None:
+    cheap = replace(SLEEPING, load_seconds=10.0)
+    line = (("1", "b", 990.0), ("2", "a", 1000.5))
+    for since, next_one in ((1000.0, "b"), (980.0, "a")):
+        found = decide(snapshot((A, replace(cheap, since=since)), (B, SLEEPING), line=line, now=1001.0, policy=POLICY))
+        assert found.actions == (Start(next_one),), since
+
+
+def test_higher_priority_is_next_though_its_model_has_given_way() -> None:
+    cheap = replace(SLEEPING, load_seconds=10.0, since=1000.0)
+    urgent = A.model_copy(update={"priority": 1})
+    line = (("1", "b", 990.0), ("2", "a", 1000.5))
+    found = decide(snapshot((urgent, cheap), (B, SLEEPING), line=line, now=1001.0, policy=POLICY))
+    assert found.actions == (Start("a"),)
