@@ -41,7 +41,7 @@ from router.scheduling.forecast import Outlook, outlook
 from router.scheduling.gaps import HORIZON
 from router.scheduling.gate import stay
 from router.scheduling.policy import STRICT, Policy
-from router.scheduling.turns import Claim, claims, overdue, ranked
+from router.scheduling.turns import Claim, claims, ranked
 from router.scheduling.warm import Strength, Warm, Wish, unused, warm
 from router.settings import Role
 from router.store.state import ModelState, Phase, Waiting
@@ -136,9 +136,8 @@ def _for_those_who_wait(snapshot: Snapshot, plan: _Plan, spares: Collection[str]
     """Starts for models that are waited for, and who leaves for them. Returns their order. As if there were no spares:
     but for the wait until those in the way have left, nothing depends on them."""
     rivals = claims(snapshot, plan.waiting)
-    order, holds_until = ranked(snapshot, rivals)
-    plan.times.append(holds_until)
-    late = overdue(snapshot, rivals)
+    order, until, late = ranked(snapshot, rivals)
+    plan.times.append(until)
     blocked: set[str] = set()  # GPUs on which somebody whose turn it is still waits for room
     for name in order:
         spec = snapshot.specs[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from router.adding.entry import COMPOSE_HEADER, LITELLM_HEADER, Addition, entry_
 from router.check.findings import Finding, Severity
 from router.check.run import run
 from router.errors import ConfigError
+from router.staged_file import staged
 
 COMPOSE_OWN, LITELLM_OWN = "compose/models-own.yml", "compose/litellm-own.yaml"
 #: What `hearth check` reads beside the configuration.
@@ -115,17 +115,10 @@ def _beside(path: Path, text: str) -> Iterator[Path]:
     made = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644  # the containers read it too
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    new = Path(name)
     try:
-        with os.fdopen(number, "w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        new.chmod(mode)
-        yield new
+        with staged(path, text, mode) as new:
+            yield new
     finally:
-        new.unlink(missing_ok=True)
         if made:
             with contextlib.suppress(OSError):  # not empty: what was written is there
                 path.parent.rmdir()

@@ -48,7 +48,7 @@ def _expected(
     it is an estimate; the bound is router.scheduling.bound. None as long as a load that it depends on has never been
     measured."""
     state, specs = snapshot.state, snapshot.specs
-    order, _ = ranked(snapshot, rivals)
+    order = ranked(snapshot, rivals).order
     holding = {name for name, model in state.models.items() if model.phase in HOLDING}
     leaves: dict[str, float] = {}
     for name in holding:

@@ -60,12 +60,11 @@ def _held(snapshot: Snapshot, model: ModelState, competing: Sequence[Claim], bac
     price = float(sum(claim.count for claim in competing))
     pool = gaps.blend(model.gaps, gaps.PRIOR, gaps.PRIOR_WEIGHT)
     longest = snapshot.policy.hold_share * swap
-    moved = frozenset[str]().union(*(claim.callers for claim in competing))
     now, paused, held = snapshot.state.now, 0, 0.0
     for name, caller in model.callers.items():
         if caller.in_flight or caller.last_end is None or name in back or now >= caller.last_end + longest:
             continue
-        if name in moved and not gaps.came_back(caller.gaps, longest):
+        if any(name in claim.callers for claim in competing) and not gaps.came_back(caller.gaps, longest):
             continue
         belief = gaps.blend(caller.gaps, pool, gaps.POOL_WEIGHT)
         until = caller.last_end + gaps.hold_until(belief, now - caller.last_end, longest, swap, price)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from router.scheduling import costs
 from router.scheduling.decision import RUNNING, Snapshot
@@ -94,35 +95,38 @@ def latest_start(policy: Policy, waiting: Iterable[Claim], within: float) -> flo
     return latest
 
 
-def ranked(snapshot: Snapshot, waiting: Sequence[Claim]) -> tuple[list[str], float]:
-    """The names in the order in which they get room, and until when that order holds.
+class Ranking(NamedTuple):
+    """order: names, as they get room. until: when that order may change. late: the names of those that have waited
+    longer than their patience: nobody younger gets into their way any more."""
+
+    order: list[str]
+    until: float
+    late: frozenset[str]
+
+
+def ranked(snapshot: Snapshot, waiting: Sequence[Claim]) -> Ranking:
+    """The order in which models that are waited for get room.
 
     Among those that compete for the same GPUs, the one of the highest priority that gets the most done per second is
     first, if every other can still be served in time after it; else the oldest. So whoever is late is served strictly
     by age, to which priority adds."""
     order: list[str] = []
     until = float("inf")
-    for group in _competing(waiting):
-        names, holds = _rank_group(snapshot, group)
-        order += names
-        until = min(until, holds)
-    return order, until
-
-
-def overdue(snapshot: Snapshot, waiting: Sequence[Claim]) -> frozenset[str]:
-    """The names of those that have waited longer than their patience: nobody younger gets into their way any more."""
     late: set[str] = set()
     for group in _competing(waiting):
         within = limit(snapshot, group, {gpu for claim in group for gpu in claim.gpus})
+        names, holds = _rank_group(snapshot, group, within)
+        order += names
+        until = min(until, holds)
         late.update(claim.name for claim in group if snapshot.state.now >= claim.since + within)
-    return frozenset(late)
+    return Ranking(order, until, frozenset(late))
 
 
-def _rank_group(snapshot: Snapshot, group: Sequence[Claim]) -> tuple[list[str], float]:
+def _rank_group(snapshot: Snapshot, group: Sequence[Claim], within: float) -> tuple[list[str], float]:
+    """within: the patience that holds among them (s)."""
     if len(group) == 1:
         return [group[0].name], float("inf")
     policy = snapshot.policy
-    within = limit(snapshot, group, {gpu for claim in group for gpu in claim.gpus})
     by_worth = sorted(group, key=lambda claim: (-claim.priority, -claim.worth, claim.since, claim.name))
     for first in by_worth[:_TRIED]:
         others = [claim for claim in group if claim is not first]

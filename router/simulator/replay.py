@@ -50,7 +50,7 @@ def read_records(lines: Iterable[bytes], name: str) -> list[EndedRequestView]:
         granted = record.joined if record.granted is None else record.granted
         if not record.joined <= granted <= record.ended:
             raise ValueError(f"{name}: line {number}: joined, granted and ended are not in this order")
-        if not 0 <= record.joined <= record.ended <= _LATEST:
+        if record.joined < 0 or record.ended > _LATEST:
             raise ValueError(f"{name}: line {number}: joined and ended are seconds since 1970")
         found.append(record)
     if not found:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from router.staged_file import staged
 from router.trying.ceiling import Outcome, Tier
 from router.trying.soak import GATEWAY, Load
 
@@ -116,11 +115,5 @@ def write(directory: Path, subject: Subject, outcome: Outcome) -> Path:
 
 
 def _replace(file: Path, text: str) -> None:
-    number, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as out:
-            out.write(text)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with staged(file, text, 0o600) as new:
+        new.replace(file)
