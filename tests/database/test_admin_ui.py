@@ -8,10 +8,8 @@ import shutil
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-import httpx
-import openai
 import pytest
-from observer import HI, Observer, until
+from observer import HI, Observer, bearer, until
 from playwright.async_api import Page, async_playwright, expect
 from stack import MASTER_KEY
 
@@ -62,13 +60,10 @@ async def test_a_key_from_login_to_spend(page: Page, hearth: Observer) -> None:
     assert key is not None
 
     # an admin has made it, and still it is for asking models only
-    mine = {"Authorization": f"Bearer {key.group()}"}
+    mine = bearer(key.group())
     assert (await hearth.http.get("/lifecycle/requests", headers=mine)).json() == {"requests": []}
     assert (await hearth.http.post("/lifecycle/models/small/wake", headers=mine)).status_code == 403
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=30) as http,
-        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key.group(), http_client=http, max_retries=0) as sdk,
-    ):
+    async with hearth.sdk(key.group()) as sdk:
         answer = await sdk.chat.completions.create(model="priced", messages=HI)  # type: ignore[arg-type]
     assert answer.usage is not None
     spent = answer.usage.total_tokens * 0.01

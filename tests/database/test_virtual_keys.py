@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import openai
 import psycopg
 import pytest
-from observer import HI, Observer, first_line, until
+from observer import HI, Observer, bearer, first_line, until
 from postgres_server import PostgresServer
 from stack import MASTER_KEY, Stack
 from typer.testing import CliRunner
@@ -32,22 +30,8 @@ async def administer(hearth: Observer, path: str, **body: Any) -> dict[str, Any]
     return answer.json()  # type: ignore[no-any-return]
 
 
-@contextlib.asynccontextmanager
-async def client(hearth: Observer, key: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    """OpenAI's own SDK with this key."""
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=30) as http,
-        openai.AsyncOpenAI(base_url=f"{hearth.stack.url}/v1", api_key=key, http_client=http, max_retries=0) as sdk,
-    ):
-        yield sdk
-
-
 async def ask(sdk: openai.AsyncOpenAI, model: str = "small", **more: Any) -> Any:
     return await sdk.chat.completions.create(model=model, messages=more.pop("messages", HI), **more)
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 @pytest.fixture
@@ -65,7 +49,7 @@ async def asleep(hearth: Observer) -> AsyncIterator[Observer]:
 
 
 async def test_a_key_may_use_what_it_is_for(asleep: Observer) -> None:
-    async with client(asleep, await made(asleep, models=["small"])) as sdk:
+    async with asleep.sdk(await made(asleep, models=["small"])) as sdk:
         assert (await ask(sdk)).choices[0].message.content
         assert [model.id async for model in sdk.models.list()] == ["small"]
         with pytest.raises(openai.PermissionDeniedError) as caught:
@@ -75,7 +59,7 @@ async def test_a_key_may_use_what_it_is_for(asleep: Observer) -> None:
 
 async def test_a_team_bounds_its_keys(asleep: Observer) -> None:
     team = await administer(asleep, "/team/new", team_alias="home", models=["small"])
-    async with client(asleep, await made(asleep, team_id=team["team_id"])) as sdk:
+    async with asleep.sdk(await made(asleep, team_id=team["team_id"])) as sdk:
         assert (await ask(sdk)).choices[0].message.content
         with pytest.raises(openai.PermissionDeniedError) as caught:
             await ask(sdk, "other")
@@ -84,7 +68,7 @@ async def test_a_team_bounds_its_keys(asleep: Observer) -> None:
 
 @pytest.mark.parametrize("limits", [{"rpm_limit": 2}, {"tpm_limit": 30}], ids=["requests", "tokens"])
 async def test_what_a_minute_may_hold(asleep: Observer, limits: dict[str, int]) -> None:
-    async with client(asleep, await made(asleep, **limits)) as sdk:
+    async with asleep.sdk(await made(asleep, **limits)) as sdk:
         await ask(sdk)
         await ask(sdk)
         with pytest.raises(openai.RateLimitError) as caught:
@@ -94,7 +78,7 @@ async def test_what_a_minute_may_hold(asleep: Observer, limits: dict[str, int]) 
 
 async def test_requests_at_a_time(asleep: Observer) -> None:
     await asleep.wake("slow")
-    async with client(asleep, await made(asleep, max_parallel_requests=1)) as sdk:
+    async with asleep.sdk(await made(asleep, max_parallel_requests=1)) as sdk:
         first = asyncio.create_task(ask(sdk, "slow"))
         await asleep.until_running("slow", 1)
         with pytest.raises(openai.RateLimitError):
@@ -104,7 +88,7 @@ async def test_requests_at_a_time(asleep: Observer) -> None:
 
 
 async def test_a_spent_budget(hearth: Observer) -> None:
-    async with client(hearth, await made(hearth, max_budget=0.1)) as sdk:
+    async with hearth.sdk(await made(hearth, max_budget=0.1)) as sdk:
         await ask(sdk, "priced")  # 17 tokens at a cent
 
         async def refused() -> bool:
@@ -123,7 +107,7 @@ async def test_keys_that_are_not_valid(asleep: Observer) -> None:
     await administer(asleep, "/key/block", key=blocked)
     await administer(asleep, "/key/delete", keys=[deleted])
     for key in (blocked, deleted, "sk-made-up"):
-        async with client(asleep, key) as sdk:
+        async with asleep.sdk(key) as sdk:
             with pytest.raises((openai.AuthenticationError, openai.PermissionDeniedError)):
                 await ask(sdk, "other")
 
@@ -138,7 +122,7 @@ async def test_keys_that_are_not_valid(asleep: Observer) -> None:
 
 async def test_spend_is_logged_and_prompts_are_not(hearth: Observer, postgres: PostgresServer) -> None:
     key = await made(hearth, key_alias="spender")
-    async with client(hearth, key) as sdk:
+    async with hearth.sdk(key) as sdk:
         answer = await ask(sdk, "priced", messages=[{"role": "user", "content": "marzipan zeppelin"}])
 
     async def logs() -> list[dict[str, Any]]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from threaded_server import ThreadedServer
 
 
-class _Server:
-    """An HTTP server in threads of its own. Use as a context."""
+class _Answering(ThreadedServer):
+    """Answers each POST with the status and the JSON that `answer` gives for its path and body."""
 
     def __init__(self, answer: Callable[[str, bytes], tuple[int, bytes]]) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -32,21 +32,10 @@ class _Server:
             def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> Any:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self.listen(Handler)
 
 
-class Collector(_Server):
+class Collector(_Answering):
     """Receives traces as OTLP over HTTP."""
 
     def __init__(self) -> None:
@@ -75,7 +64,7 @@ def values(span: Span) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in span.attributes}
 
 
-class QuotingEngine(_Server):
+class QuotingEngine(_Answering):
     """Answers each request with an error that has the whole request in it. status: the next answers' status."""
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
 import httpx
+import openai
 import redis.asyncio
 from stack import LIMIT, MASTER_KEY, Stack
 
@@ -24,6 +25,11 @@ async def until(condition: Callable[[], Awaitable[object]], what: str, limit: fl
     while not await condition():
         assert asyncio.get_running_loop().time() < end, f"not within {limit:.0f} s: {what}"
         await asyncio.sleep(_PAUSE)
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that shows a key."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 class Engine:
@@ -65,7 +71,7 @@ class Observer:
         self.stack = stack
         self.http = httpx.AsyncClient(
             base_url=stack.url,
-            headers={"Authorization": f"Bearer {MASTER_KEY}"},
+            headers=bearer(MASTER_KEY),
             timeout=LIMIT,
             trust_env=False,
             verify=False,
@@ -78,6 +84,15 @@ class Observer:
         )
         self.redis = redis.asyncio.Redis(unix_socket_path=str(stack.redis_socket), decode_responses=True)
         self.engines = {name: Engine(port) for name, port in stack.ports.items()}
+
+    @contextlib.asynccontextmanager
+    async def sdk(self, key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+        """OpenAI's own SDK with this key."""
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=LIMIT) as http,
+            openai.AsyncOpenAI(base_url=f"{self.stack.url}/v1", api_key=key, http_client=http, max_retries=0) as sdk,
+        ):
+            yield sdk
 
     async def __aenter__(self) -> Self:
         await self.refresh_token()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import httpx
 import openai
 import pytest
-from observer import HI, Observer, first_line, until
+from observer import HI, Observer, bearer, first_line, until
 from stack import MASTER_KEY, Model, Stack
 from typer.testing import CliRunner, Result
 
@@ -71,43 +69,29 @@ async def made(ring: KeyRing, life: float | None = None, **limits: Any) -> str:
     return secret
 
 
-@contextlib.asynccontextmanager
-async def client(hearth: Observer, secret: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    """OpenAI's own SDK with this key."""
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=30) as http,
-        openai.AsyncOpenAI(base_url=f"{hearth.stack.url}/v1", api_key=secret, http_client=http, max_retries=0) as sdk,
-    ):
-        yield sdk
-
-
 async def ask(sdk: openai.AsyncOpenAI, model: str = "small", **more: Any) -> Any:
     return await sdk.chat.completions.create(model=model, messages=HI, **more)  # type: ignore[arg-type]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
 
 
 # --- limits
 
 
 async def test_a_key_may_use_what_it_is_for(hearth: Observer, ring: KeyRing) -> None:
-    async with client(hearth, await made(ring, models=("small",))) as sdk:
+    async with hearth.sdk(await made(ring, models=("small",))) as sdk:
         assert (await ask(sdk)).choices[0].message.content
         assert [model.id async for model in sdk.models.list()] == ["small"]
 
 
 @pytest.mark.parametrize("model", ["other", "no-such-model"])
 async def test_a_model_that_the_key_is_not_for(asleep: Observer, ring: KeyRing, model: str) -> None:
-    async with client(asleep, await made(ring, models=("small",))) as sdk:
+    async with asleep.sdk(await made(ring, models=("small",))) as sdk:
         with pytest.raises(openai.PermissionDeniedError) as caught:
             await ask(sdk, model)
     assert caught.value.type == "key_model_access_denied"
 
 
 async def test_requests_a_minute(hearth: Observer, ring: KeyRing) -> None:
-    async with client(hearth, await made(ring, rpm=2)) as sdk:
+    async with hearth.sdk(await made(ring, rpm=2)) as sdk:
         await ask(sdk)
         await ask(sdk)
         with pytest.raises(openai.RateLimitError, match="requests") as caught:
@@ -117,7 +101,7 @@ async def test_requests_a_minute(hearth: Observer, ring: KeyRing) -> None:
 
 
 async def test_tokens_a_minute(hearth: Observer, ring: KeyRing) -> None:
-    async with client(hearth, await made(ring, tpm=40)) as sdk:
+    async with hearth.sdk(await made(ring, tpm=40)) as sdk:
         await ask(sdk)
         await ask(sdk)
         with pytest.raises(openai.RateLimitError, match="tokens") as caught:
@@ -127,7 +111,7 @@ async def test_tokens_a_minute(hearth: Observer, ring: KeyRing) -> None:
 
 async def test_requests_at_a_time(hearth: Observer, ring: KeyRing) -> None:
     await hearth.wake("slow")
-    async with client(hearth, await made(ring, parallel=1)) as sdk:
+    async with hearth.sdk(await made(ring, parallel=1)) as sdk:
         first = asyncio.create_task(ask(sdk, "slow"))
         await hearth.until_running("slow", 1)
         with pytest.raises(openai.RateLimitError, match="which is its limit") as caught:
@@ -153,7 +137,7 @@ async def test_who_leaves_gives_the_place_back(hearth: Observer, ring: KeyRing, 
     async with hearth.asking(request):
         await (hearth.until_waiting(1) if when == "it waits" else hearth.until_running("slow", 1))
     await hearth.until_no_requests()
-    async with client(hearth, secret) as sdk:
+    async with hearth.sdk(secret) as sdk:
 
         async def answered() -> bool:
             try:
@@ -168,7 +152,7 @@ async def test_who_leaves_gives_the_place_back(hearth: Observer, ring: KeyRing, 
 
 async def test_a_spent_budget(hearth: Observer, ring: KeyRing) -> None:
     secret = await made(ring, budget=0.1)
-    async with client(hearth, secret) as sdk:
+    async with hearth.sdk(secret) as sdk:
         await ask(sdk, "priced")  # 18 tokens at a cent
 
         async def refused() -> bool:
@@ -188,13 +172,13 @@ async def test_what_was_spent_before_counts(asleep: Observer, ring: KeyRing) -> 
     key = await ring.of_secret(digest(secret))
     assert key is not None
     await ring.add_spend("an earlier gateway", 1, {key.id: (5.0, 500)})
-    async with client(asleep, secret) as sdk:
+    async with asleep.sdk(secret) as sdk:
         with pytest.raises(openai.UnprocessableEntityError, match=r"5\.0000 of 5\.0000 USD"):
             await ask(sdk, "priced")
 
 
 async def test_an_expired_key(asleep: Observer, ring: KeyRing) -> None:
-    async with client(asleep, await made(ring, life=0.001)) as sdk:
+    async with asleep.sdk(await made(ring, life=0.001)) as sdk:
         with pytest.raises(openai.AuthenticationError, match="has expired") as caught:
             await ask(sdk)
     assert caught.value.type == "expired_key"
@@ -203,14 +187,14 @@ async def test_an_expired_key(asleep: Observer, ring: KeyRing) -> None:
 async def test_a_blocked_key(asleep: Observer, ring: KeyRing) -> None:
     secret = await made(ring)
     await ring.block("ada", blocked=True)
-    async with client(asleep, secret) as sdk:
+    async with asleep.sdk(secret) as sdk:
         with pytest.raises(openai.PermissionDeniedError, match="is blocked") as caught:
             await ask(sdk)
     assert caught.value.type == "key_blocked"
 
 
 async def test_a_key_nobody_made(asleep: Observer) -> None:
-    async with client(asleep, "sk-hearth-made-up") as sdk:
+    async with asleep.sdk("sk-hearth-made-up") as sdk:
         with pytest.raises(openai.AuthenticationError):
             await ask(sdk)
 
@@ -219,7 +203,7 @@ async def test_a_key_nobody_made(asleep: Observer) -> None:
 
 
 async def test_a_revoked_key_is_refused(hearth: Observer, ring: KeyRing) -> None:
-    async with client(hearth, await made(ring)) as sdk:
+    async with hearth.sdk(await made(ring)) as sdk:
         await ask(sdk)
         await ring.revoke("ada")
 
@@ -237,7 +221,7 @@ async def test_a_key_that_is_revoked_while_it_waits(hearth: Observer, ring: KeyR
     secret = await made(ring)
     await hearth.sleep("left")
     hearth.stack.set_options("left", "--load-seconds", "1")
-    async with client(hearth, secret) as sdk:
+    async with hearth.sdk(secret) as sdk:
         waiting = asyncio.create_task(ask(sdk, "left"))
         await hearth.until_waiting(1)
         await ring.revoke("ada")
@@ -250,7 +234,7 @@ async def test_both_secrets_work_while_the_old_one_has_grace(hearth: Observer, r
     old = await made(ring, rpm=3)
     new = await ring.rotate("ada", grace=60)
     assert new is not None
-    async with client(hearth, old) as first, client(hearth, new) as second:
+    async with hearth.sdk(old) as first, hearth.sdk(new) as second:
         await ask(first)
         await ask(second)
         await ask(first)

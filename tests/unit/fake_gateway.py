@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from threaded_server import ThreadedServer
 
 
 @dataclass
-class FakeGateway:
+class FakeGateway(ThreadedServer):
     """tokens: the engine's count of a text. template: tokens that its chat template adds. context: what it takes,
     prompt and answer together. rules: what the gateway's request rules take of the prompt, by their own count; None is
     all. shortened: to how many tokens they cut the limit of streamed answers; None is not at all. asked: bodies."""
@@ -29,18 +30,7 @@ class FakeGateway:
         class Handler(_Handler):
             fake = gateway
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> FakeGateway:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self.listen(Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

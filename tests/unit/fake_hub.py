@@ -7,9 +7,11 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from threaded_server import ThreadedServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -24,7 +26,7 @@ class Repository:
 
 
 @dataclass
-class FakeHub:
+class FakeHub(ThreadedServer):
     """breaks: by file, after how many bytes its connection breaks, once. asked: method, file and range of each request
     for a file's content."""
 
@@ -41,20 +43,12 @@ class FakeHub:
         class Handler(_Handler):
             fake = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> FakeHub:
-        self._thread.start()
-        return self
+        self.listen(Handler)
 
     def __exit__(self, *_: object) -> None:
         for event in self.holding.values():
             event.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__()
 
 
 class _Handler(BaseHTTPRequestHandler):

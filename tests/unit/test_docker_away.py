@@ -7,10 +7,11 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from fleet import spec
+from threaded_server import ThreadedServer
 
 from router.errors import RuntimeUnavailable
 from router.runtimes.docker import DockerRuntime, _explained
@@ -47,23 +48,24 @@ def test_the_socket_belongs_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.startswith("this user may not use its usual socket, /var/run/docker.sock; run the router in the group")
 
 
-class SlowToStop(ThreadingHTTPServer):
+class SlowToStop(ThreadedServer):
     """A Docker with a running container of any name, whose stops last until they are let go."""
-
-    daemon_threads = True
-    request_queue_size = 64
 
     def __init__(self) -> None:
         self.stops = threading.Semaphore(0)
         self.go = threading.Event()
-        super().__init__(("127.0.0.1", 0), _SlowAnswers)
+
+        class Handler(_SlowAnswers):
+            docker = self
+
+        self.listen(Handler)
 
 
 class _SlowAnswers(BaseHTTPRequestHandler):
-    server: SlowToStop
+    docker: SlowToStop
 
     def do_GET(self) -> None:
-        state = {"Running": not self.server.go.is_set(), "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"}
+        state = {"Running": not self.docker.go.is_set(), "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"}
         body = json.dumps({"ApiVersion": "1.41", "State": state}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -72,8 +74,8 @@ class _SlowAnswers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        self.server.stops.release()
-        self.server.go.wait(30)
+        self.docker.stops.release()
+        self.docker.go.wait(30)
         self.send_response(204)
         self.end_headers()
 
@@ -84,13 +86,9 @@ class _SlowAnswers(BaseHTTPRequestHandler):
 @pytest.fixture
 def slow_to_stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowToStop]:
     with SlowToStop() as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("DOCKER_HOST", server.url.replace("http", "tcp"))
         yield server
         server.go.set()
-        server.shutdown()
-        serving.join()
 
 
 async def test_many_containers_that_stop_keep_nobody_waiting(slow_to_stop: SlowToStop) -> None:
